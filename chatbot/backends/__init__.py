@@ -1,0 +1,95 @@
+"""The backends' door: open one by name, ours or a third party's.
+
+A third party adds a backend through the entry-point group ``chatbot.backends``; the entry point
+names a class or function that takes some of the options and returns a
+:class:`~chatbot.dialogue.Backend`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from chatbot.dialogue import Backend, Conversation, Reply
+from chatbot.errors import UsageError
+
+GROUP = "chatbot.backends"
+_BUILT_IN = {"retrieval": "chatbot.backends.retrieval:RetrievalBackend"}
+
+
+def backend_names() -> list[str]:
+    """Return the names that :func:`open_backend` knows, ours first."""
+    others = sorted(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)
+    return [*_BUILT_IN, *others]
+
+
+def open_backend(name: str, *, model: str | None = None, device: str = "auto", **options: Any) -> Backend:
+    """Open a backend by name.
+
+    Options that were not given (``None``, or the device ``"auto"``) are left to the backend.
+
+    Raises:
+        UsageError: no such backend, or it has no use for one of the options.
+    """
+    factory = _factory(name)
+    check_options(name, model=model, device=device, **options)
+    return factory(**_given(model=model, device=device, **options))
+
+
+def check_options(name: str, **options: Any) -> None:
+    """Raise :class:`UsageError` where the backend does not exist or cannot use an option."""
+    parameters = inspect.signature(_factory(name)).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    accepted = {p.name for p in parameters}
+    for option in _given(**options):
+        if option not in accepted:
+            raise UsageError(
+                f"{name} 백엔드에는 --{option.replace('_', '-')} 옵션이 없어요. 빼고 다시 실행해 주세요."
+            )
+
+
+def open_in_background(name: str, **options: Any) -> Backend:
+    """Start opening a backend in another thread and return at once; the first use waits for it."""
+    check_options(name, **options)
+    return _Opening(name, ThreadPoolExecutor(1, "open-backend").submit(open_backend, name, **options))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if v is not None and (k, v) != ("device", "auto")}
+
+
+def _factory(name: str) -> Callable[..., Backend]:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    points: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise UsageError(f"'{name}'(이)라는 백엔드는 없어요. {', '.join(backend_names())} 중에서 골라 주세요.")
+    try:
+        return points[name].load()
+    except Exception as error:
+        raise UsageError(
+            f"백엔드 {name}을(를) 불러올 수 없어요({type(error).__name__}: {error}). 그 패키지를 다시 설치해 주세요."
+        ) from error
+
+
+class _Opening(Backend):
+    """A backend that is still being opened; everything asked of it waits for the real one."""
+
+    def __init__(self, name: str, future: Future[Backend]) -> None:
+        self.name = name
+        self._future = future
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._future.result(), attribute)
+
+    def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+        return self._future.result().stream(conversation)
+
+    def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        return self._future.result().reply_many(conversations)

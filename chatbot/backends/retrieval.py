@@ -1,0 +1,137 @@
+"""Retrieval: embed the utterance, find the nearest question, say one of its answers."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from chatbot.dialogue import Backend, Candidate, Conversation, Reply
+from chatbot.errors import UsageError
+from chatbot.index import SCORERS, Index, Scorer, open_index
+from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
+from chatbot.models.encoder import Progress, load_encoder
+from chatbot.resources import data_dir
+from chatbot.style import Style, reply_style
+from chatbot.text import one_line
+
+KEPT_CANDIDATES = 5
+OFFERED = 2  # questions named when the bot does not know
+# An entry that can only answer in the other speech level must match this much better.
+_WRONG_STYLE = 0.15
+
+
+class RetrievalBackend(Backend):
+    """Answers with the nearest of its questions, or says that it does not know.
+
+    Args:
+        encoder: a folder, a trained model's name or a hub id; the shipped encoder by default.
+        data: a file or dataset of pairs; the shipped set by default.
+        device: where the encoder runs.
+        scorer: ``"fused"`` (default), ``"dense"`` or ``"tfidf"``.
+        progress: called with ``(done, total)`` while an index is built.
+    """
+
+    name = "retrieval"
+
+    def __init__(
+        self,
+        encoder: str | None = None,
+        data: str | None = None,
+        device: str = "auto",
+        scorer: str = "fused",
+        progress: Progress | None = None,
+    ) -> None:
+        if scorer not in SCORERS:
+            raise UsageError(f"--scorer '{scorer}': {', '.join(SCORERS)} 중에서 골라 주세요.")
+        self.scorer: Scorer = scorer
+        self.knowledge = load_knowledge(data)
+        self.encoder = load_encoder(encoder, device)
+        self.notes = self.encoder.notes
+        self.index = open_index(self.knowledge, self.encoder, progress)
+        self.taught = self.index.beside(load_taught().entries)
+
+    def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+        """Yield the answer in one piece, then the :class:`Reply` with its candidates."""
+        started = time.perf_counter()
+        utterance = conversation.turns[-1].text
+        style = reply_style(conversation)
+        before = [turn.text for turn in conversation.turns[-3:-1]]
+        ranked = self._rank(utterance, context_of(map(one_line, before)), style)
+        candidates = tuple(
+            Candidate(_next_answer(entry.answers, style, conversation), score, _source(entry))
+            for score, entry in _one_an_answer(ranked, KEPT_CANDIDATES)
+        )
+        score = max(0.0, min(1.0, ranked[0][0]))
+        if ranked[0][0] >= self.index.calibration.floor(self.scorer):
+            text = candidates[0].text
+        else:
+            alone = [(score, entry) for score, entry in ranked if not entry.context]
+            closest = [entry.question for _, entry in _one_an_answer(alone, OFFERED)]
+            text = self._unknown(closest, style, conversation)
+        yield text
+        yield Reply(
+            text,
+            backend=self.name,
+            model=f"{self.encoder.name}/{self.scorer}",
+            score=score,
+            candidates=candidates,
+            seconds=time.perf_counter() - started,
+        )
+
+    def teach(self, question: str, answer: str) -> None:
+        """Answer ``question`` with ``answer`` from now on, in this and every later conversation."""
+        teach(question, answer)
+        self.taught = self.index.beside(load_taught().entries)
+
+    def _rank(self, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
+        """Return the best entries with their scores, what was taught before what shipped."""
+        ranked: list[tuple[float, Entry]] = []
+        for index in (self.taught, self.index):
+            scores = index.score(index.compare(utterance, context), self.scorer)
+            for i in np.argsort(-scores)[: 10 * KEPT_CANDIDATES]:
+                entry = index.entries[int(i)]
+                penalty = 0.0 if entry.answers.has_style(style) or index is self.taught else _WRONG_STYLE
+                ranked.append((float(scores[i]) - penalty, entry))
+        return sorted(ranked, key=lambda pair: -pair[0])  # stable: ties keep what was taught first
+
+    def _unknown(self, closest: list[str], style: Style, conversation: Conversation) -> str:
+        """Admit not to know, in words not used yet, and offer the closest questions."""
+        said = " ".join(conversation.said("assistant"))
+        start = zlib.crc32(conversation.turns[-1].text.encode())
+
+        def unused(choices: list[str]) -> str:
+            turned = choices[start % len(choices) :] + choices[: start % len(choices)]
+            return min(turned, key=lambda text: said.count(text.rpartition("{questions}")[2]))
+
+        admission = unused(self._unknown_words[style])
+        offer = unused(self._unknown_words["offer"][style]).format(questions=", ".join(f"'{q}'" for q in closest))
+        return f"{admission} {offer}"
+
+    @cached_property
+    def _unknown_words(self) -> dict[str, Any]:
+        return json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
+
+
+def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> str:
+    """Return the answer said least often in this conversation, starting anywhere in the list."""
+    choices = answers.in_style(style)
+    start = zlib.crc32(f"{conversation.id}/{answers.source}".encode()) % len(choices)
+    said = conversation.said("assistant")
+    return min(choices[start:] + choices[:start], key=said.count)
+
+
+def _one_an_answer(ranked: list[tuple[float, Entry]], count: int) -> list[tuple[float, Entry]]:
+    best: dict[str, tuple[float, Entry]] = {}
+    for score, entry in ranked:
+        best.setdefault(entry.answers.source, (score, entry))
+    return list(best.values())[:count]
+
+
+def _source(entry: Entry) -> str:
+    return f"{entry.answers.source} ← {entry.question}"

@@ -1,0 +1,95 @@
+"""The dialogue interface that screens and backends share. Imports nothing of ours.
+
+A backend is any object with a ``name`` and a ``stream``; subclassing :class:`Backend` adds
+``reply`` and ``reply_many`` on top of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol
+
+Role = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance: who said what, and when (local time, with its zone)."""
+
+    role: Role
+    text: str
+    at: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    name: str | None = None
+
+
+@dataclass
+class Conversation:
+    """The turns of one talk, oldest first. ``style`` ``None`` means: mirror the user."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    turns: list[Turn] = field(default_factory=list)
+    style: Literal["polite", "casual"] | None = None
+
+    def add(self, role: Role, text: str, name: str | None = None) -> Turn:
+        """Append a turn and return it."""
+        turn = Turn(role, text, name=name)
+        self.turns.append(turn)
+        return turn
+
+    def said(self, role: Role) -> list[str]:
+        """Return the texts of one side, oldest first."""
+        return [turn.text for turn in self.turns if turn.role == role]
+
+
+class Candidate(NamedTuple):
+    """A reply that was considered: its text, its score and where it came from."""
+
+    text: str
+    score: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer.
+
+    ``score`` lies in 0..1 where the backend can judge itself; ``candidates`` are ordered best
+    first; ``seconds`` is the time the answer took; ``tokens`` how many were generated.
+    """
+
+    text: str
+    backend: str
+    model: str | None = None
+    score: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    seconds: float | None = None
+    tokens: int | None = None
+
+
+class Backend(Protocol):
+    """What answers. Only ``name`` and ``stream`` need writing."""
+
+    name: str
+
+    def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+        """Yield pieces of the answer to the last turn, the :class:`Reply` last.
+
+        Joined, the pieces equal ``Reply.text``. Closing the iterator stops the work.
+        """
+        ...
+
+    def reply(self, conversation: Conversation) -> Reply:
+        """Return the answer whole: the last item of :meth:`stream`."""
+        reply: str | Reply | None = None
+        for reply in self.stream(conversation):
+            pass
+        if not isinstance(reply, Reply):
+            raise TypeError(f"backend {self.name!r} ended its stream without a Reply")
+        return reply
+
+    def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Answer several conversations, in order; a loop unless the backend can batch."""
+        return [self.reply(conversation) for conversation in conversations]

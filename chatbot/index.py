@@ -1,0 +1,293 @@
+"""The search index over a knowledge base: dense vectors, TF-IDF, their fusion, and calibration.
+
+An index lies in a folder named by the encoder's and the data's fingerprints, its arrays
+memory-mapped. It holds what was fitted for exactly this encoder on exactly this data: how much
+each scorer counts, how much the turn before counts, and the floor under which the best match is
+no match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from chatbot.knowledge import Entry, Knowledge, follow_ups, labelled_lines
+from chatbot.models.encoder import Encoder, Progress, Vectors
+from chatbot.resources import data_dir, home_dir, private_dir
+from chatbot.text import normalise
+from chatbot.tfidf import Tfidf, load_terms
+
+Scorer = Literal["fused", "dense", "tfidf"]
+SCORERS: tuple[Scorer, ...] = get_args(Scorer)
+Scores = npt.NDArray[np.float32]
+
+FORMAT = 1
+# Weights to try, dense against TF-IDF, and context against the utterance itself.
+_DENSE_GRID = np.linspace(0.2, 0.8, 13)
+_CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
+_PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on development data.
+
+    ``dense_weight`` is the share of the dense score in the fused one. An entry with a context
+    gains ``context_weight * (similarity of contexts - context_pivot)``. ``floors`` holds, for
+    each scorer, the score under which the bot says it does not know.
+    """
+
+    dense_weight: float = 0.5
+    context_weight: float = 0.5
+    context_pivot: float = 0.5
+    floors: dict[str, float] | None = None
+
+    def floor(self, scorer: Scorer) -> float:
+        """Return the floor of a scorer; 0 where nothing could be fitted."""
+        return (self.floors or {}).get(scorer, 0.0)
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Cosines of one utterance with every entry: its own, and those of the turn before."""
+
+    dense: Scores
+    tfidf: Scores
+    context: Scores
+
+
+class Index:
+    """Exact search over all entries of a knowledge base."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        encoder: Encoder,
+        dense: Vectors,
+        context: Vectors,
+        tfidf: Tfidf,
+        calibration: Calibration,
+    ) -> None:
+        self.entries, self.encoder = entries, encoder
+        self.dense, self.context, self.tfidf, self.calibration = dense, context, tfidf, calibration
+        self._has_context = np.array([bool(e.context) for e in entries])
+
+    @classmethod
+    def build(cls, knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
+        """Encode every entry and fit the calibration on development data."""
+        entries = knowledge.entries
+        questions = [e.question for e in entries]
+        contexts = [e.context for e in entries if e.context]
+        vectors = encoder.encode(questions + contexts, progress)
+        index = cls(
+            entries,
+            encoder,
+            vectors[: len(entries)],
+            vectors[len(entries) :],
+            Tfidf.fit([normalise(q) for q in questions]),
+            Calibration(),
+        )
+        index.calibration = calibrate(index, knowledge)
+        return index
+
+    def beside(self, entries: Sequence[Entry]) -> Index:
+        """Index a few more entries by the same measures, without building anything anew."""
+        questions = [normalise(e.question) for e in entries]
+        return Index(
+            entries,
+            self.encoder,
+            self.encoder.encode(questions),
+            self.encoder.encode([e.context for e in entries if e.context]),
+            self.tfidf.over(questions),
+            self.calibration,
+        )
+
+    def compare(self, text: str, context: str = "") -> Similarities:
+        """Return the cosines of ``text`` (and the exchange before it) with every entry."""
+        text = normalise(text)
+        vectors = self.encoder.encode([text, context] if context else [text])
+        before = np.zeros(len(self.entries), dtype=np.float32)
+        if context:
+            before[self._has_context] = self.context @ vectors[1]
+        return Similarities(self.dense @ vectors[0], self.tfidf.similarities(text), before)
+
+    def score(
+        self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None
+    ) -> Scores:
+        """Return one float32 score an entry; those with a context gain or lose by how well it fits."""
+        fitted = calibration or self.calibration
+        if scorer == "fused":
+            own = fitted.dense_weight * found.dense + (1 - fitted.dense_weight) * found.tfidf
+        else:
+            own = found.dense if scorer == "dense" else found.tfidf
+        bonus = fitted.context_weight * (found.context - fitted.context_pivot)
+        return np.where(self._has_context, own + bonus, own).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the index, whole or not at all."""
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        private_dir(part)
+        np.save(part / "dense.npy", self.dense)
+        np.save(part / "context.npy", self.context)
+        self.tfidf.save(part, "tfidf")
+        facts = {"format": FORMAT, "entries": len(self.entries), "calibration": asdict(self.calibration)}
+        (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+
+    @classmethod
+    def load(cls, folder: Path, entries: Sequence[Entry], encoder: Encoder) -> Index | None:
+        """Open a saved index memory-mapped; ``None`` where it is missing, damaged or of another format."""
+        try:
+            facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT or facts["entries"] != len(entries):
+                return None
+            return cls(
+                entries,
+                encoder,
+                np.load(folder / "dense.npy", mmap_mode="r"),
+                np.load(folder / "context.npy", mmap_mode="r"),
+                Tfidf.load(folder, "tfidf", len(entries), load_terms(folder)),
+                Calibration(**facts["calibration"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def open_index(knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
+    """Return the index of ``knowledge``: prebuilt, cached, or built now and cached.
+
+    Where the cache cannot be written the index serves from memory.
+    """
+    key = index_key(knowledge, encoder)
+    for folder in (prebuilt_dir() / key, home_dir() / "indexes" / key):
+        index = Index.load(folder, knowledge.entries, encoder)
+        if index is not None:
+            return index
+    index = Index.build(knowledge, encoder, progress)
+    try:
+        private_dir(home_dir() / "indexes")
+        index.save(home_dir() / "indexes" / key)
+    except OSError:
+        pass
+    return index
+
+
+def index_key(knowledge: Knowledge, encoder: Encoder) -> str:
+    """Name the index of this data by this encoder."""
+    together = f"{FORMAT}/{encoder.fingerprint}/{knowledge.fingerprint}"
+    return hashlib.sha256(together.encode()).hexdigest()[:20]
+
+
+def prebuilt_dir() -> Path:
+    """Return where the index of the shipped set lies, made when the wheel is built."""
+    return data_dir() / "index"
+
+
+# --- calibration
+
+
+def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
+    """Fit the weights and the floors on development data.
+
+    In-domain lines are the dev wordings or, where the data has none, each question of an answer
+    with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
+    """
+    own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or _leave_one_out(index.entries)
+    found = [(index.compare(text), source, left_out) for text, source, left_out in own]
+    dense_weight = _fit_dense_weight(index, found)
+    weighted = Calibration(dense_weight=dense_weight)
+    if index.context.shape[0]:
+        weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
+    strangers = [
+        index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"
+    ]
+    floors = {
+        scorer: _fit_floor(
+            [_best(index, f, scorer, weighted, left_out)[0] for f, _, left_out in found],
+            [_best(index, f, scorer, weighted)[0] for f in strangers],
+        )
+        for scorer in SCORERS
+    }
+    return Calibration(weighted.dense_weight, weighted.context_weight, weighted.context_pivot, floors)
+
+
+def _leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
+    by_source: dict[str, int] = {}
+    for entry in entries:
+        by_source[entry.answers.source] = by_source.get(entry.answers.source, 0) + 1
+    several = [i for i, e in enumerate(entries) if by_source[e.answers.source] > 1 and not e.context]
+    step = max(1, len(several) // limit)
+    return [(entries[i].question, entries[i].answers.source, i) for i in several[::step]]
+
+
+def _best(
+    index: Index, found: Similarities, scorer: Scorer, calibration: Calibration, left_out: int = -1
+) -> tuple[float, str]:
+    scores = index.score(found, scorer, calibration)
+    if left_out >= 0:
+        scores[left_out] = -1.0
+    top = int(scores.argmax())
+    return float(scores[top]), index.entries[top].answers.source
+
+
+def _fit_dense_weight(index: Index, found: list[tuple[Similarities, str, int]]) -> float:
+    if not found:
+        return 0.5
+
+    def right(weight: float) -> int:
+        fitted = Calibration(dense_weight=float(weight))
+        return sum(_best(index, f, "fused", fitted, out)[1] == source for f, source, out in found)
+
+    hits = np.array([right(weight) for weight in _DENSE_GRID])
+    # The middle of the best stretch: a single lucky grid point would not carry over.
+    return round(float(np.mean(_DENSE_GRID[hits >= hits.max() - 1])), 3)
+
+
+def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) -> Calibration:
+    """Choose how much the turn before counts.
+
+    Two-turn items must find their reply, and questions that stand alone must still find theirs in
+    the middle of some other talk.
+    """
+    items = [(f.question, f.context, f.target) for f in follow_ups("dev")]
+    sources = {e.answers.source for e in index.entries}
+    items = [item for item in items if item[2] in sources]
+    contexts = [e.context for e in index.entries if e.context]
+    alone = [
+        (text, contexts[i * 7919 % len(contexts)], source) for i, (text, source) in enumerate(own[: 5 * len(items)])
+    ]
+    if not items:
+        return fitted
+    followed = [(index.compare(text, before), source) for text, before, source in items]
+    alone_found = [(index.compare(text, before), source) for text, before, source in alone]
+    best = (-1.0, fitted)
+    for weight in _CONTEXT_GRID:
+        for pivot in _PIVOT_GRID:
+            tried = Calibration(fitted.dense_weight, round(float(weight), 3), round(float(pivot), 3))
+            together = sum(
+                sum(_best(index, f, "fused", tried)[1] == source for f, source in lines) / max(len(lines), 1)
+                for lines in (followed, alone_found)
+            )
+            if together > best[0]:
+                best = (together, tried)
+    return best[1]
+
+
+def _fit_floor(known: list[float], strange: list[float]) -> float:
+    """Return the score that best parts known lines from strange ones (mean of both hit rates)."""
+    if not known or not strange:
+        return 0.0
+    inside, outside = np.array(known), np.array(strange)
+    tries = np.unique(np.concatenate([inside, outside]))
+    quality = [float((inside >= t).mean() + (outside < t).mean()) for t in tries]
+    return round(float(tries[int(np.argmax(quality))]), 4)

@@ -1,0 +1,274 @@
+"""What the retrieval backend knows: questions and answers, read from files into entries."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chatbot.errors import ChatbotError
+from chatbot.resources import data_dir, home_dir, write_private
+from chatbot.style import Style, speech_level
+from chatbot.text import normalise, one_line, squeeze
+
+TAUGHT = "taught"
+
+
+class DataError(ChatbotError):
+    """A data file cannot be read; the message names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What may be said to one question, by speech level; the same tuple twice where unknown."""
+
+    source: str
+    polite: tuple[str, ...]
+    casual: tuple[str, ...]
+
+    def in_style(self, style: Style) -> tuple[str, ...]:
+        """Return the answers in ``style``, or the others where there are none."""
+        return (self.polite or self.casual) if style == "polite" else (self.casual or self.polite)
+
+    def has_style(self, style: Style) -> bool:
+        """Tell whether an answer in ``style`` exists."""
+        return bool(self.polite if style == "polite" else self.casual)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One indexed wording. ``context`` is the exchange before it, empty where it stands alone."""
+
+    question: str
+    answers: Answers
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A line of ``data/qa``: wordings of one thing people say, and what to answer."""
+
+    id: str
+    topic: str
+    questions: tuple[str, ...]
+    dev_questions: tuple[str, ...]
+    test_questions: tuple[str, ...]
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A two-turn item: what came before, what is said now, which reply is right."""
+
+    context: str
+    question: str
+    target: str
+
+
+@dataclass
+class Knowledge:
+    """Entries to index, plus the lines that thresholds are fitted and figures are measured on."""
+
+    name: str
+    entries: list[Entry]
+    fingerprint: str
+    intents: list[Intent] = field(default_factory=list)
+
+    def held_out(self, half: str) -> list[tuple[str, str]]:
+        """Return ``(wording, intent id)`` of the ``"dev"`` or ``"test"`` wordings."""
+        return [(text, i.id) for i in self.intents for text in getattr(i, f"{half}_questions")]
+
+
+def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
+    """Load pairs: the shipped set (``None``), a dataset by name, or a CSV, JSON Lines file or folder.
+
+    Raises:
+        DataError: no such data, or a line that is not in a known form.
+    """
+    if name_or_path is None:
+        return _load("shipped", [*_files(data_dir() / "qa"), *_files(data_dir() / "dialogues")])
+    for path in (Path(name_or_path).expanduser(), home_dir() / "datasets" / str(name_or_path)):
+        if path.exists():
+            files = _files(path) if path.is_dir() else [path]
+            return _load(path.stem, files)
+    raise DataError(f"--data '{name_or_path}': 그런 파일이나 데이터셋이 없어요. 경로를 확인해 주세요.")
+
+
+def load_taught() -> Knowledge:
+    """Load what was taught with ``/teach``; empty where nothing was."""
+    path = taught_path()
+    return _load(TAUGHT, [path] if path.exists() else [])
+
+
+def taught_path() -> Path:
+    """Return the file of taught pairs."""
+    return home_dir() / "datasets" / TAUGHT / "pairs.jsonl"
+
+
+def teach(question: str, answer: str) -> None:
+    """Keep ``answer`` for ``question`` from now on; an older one for the same question is replaced."""
+    path = taught_path()
+    rows = [{"question": question, "answer": answer}]
+    if path.exists():
+        rows = [r for r in _json_lines(path) if squeeze(r["question"]) != squeeze(question)] + rows
+    write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def follow_ups(half: str) -> list[FollowUp]:
+    """Return our two-turn items of one half, ``"dev"`` or ``"test"``."""
+    return [
+        FollowUp(context_of(m["content"] for m in row["messages"][:-1]), row["messages"][-1]["content"], row["target"])
+        for row in _json_lines(data_dir() / "eval" / "followups.jsonl")
+        if row["half"] == half
+    ]
+
+
+def labelled_lines(name: str, half: str) -> list[tuple[str, str]]:
+    """Return ``(text, label)`` of one half of ``data/eval/NAME.jsonl``."""
+    rows = _json_lines(data_dir() / "eval" / f"{name}.jsonl")
+    return [(row["text"], row["label"]) for row in rows if row["half"] == half]
+
+
+def context_of(utterances: Iterable[str]) -> str:
+    """Join the exchange before an utterance into the one text that is compared."""
+    return " ".join(utterances)
+
+
+# --- reading files
+
+
+def _load(name: str, files: list[Path]) -> Knowledge:
+    entries: list[Entry] = []
+    intents: list[Intent] = []
+    pairs: dict[str, tuple[str, list[str]]] = {}
+    digest = hashlib.sha256()
+    for path in files:
+        raw = _read(path)
+        digest.update(hashlib.sha256(raw.encode()).digest())
+        for line, row in _rows(path, raw):
+            try:
+                if "questions" in row:
+                    intents.append(_intent(row))
+                elif "messages" in row:
+                    entries += _dialogue_entries(row, f"{path.stem}:{line}")
+                else:
+                    question, answer = _pair(row)
+                    pairs.setdefault(squeeze(question) or question, (question, []))[1].append(answer)
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise DataError(
+                    f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요({error}). "
+                    "question·answer 열이나 messages 형식인지 확인해 주세요."
+                ) from error
+    own = [Entry(q, i.answers) for i in intents for q in i.questions]
+    own += [
+        Entry(question, _answers(f"{name}#{n}", answers))
+        for n, (question, answers) in enumerate(pairs.values(), start=1)
+    ]
+    if files and not (own or entries):
+        raise DataError(f"{files[0]}: 질문과 답이 하나도 없어요. 파일 내용을 확인해 주세요.")
+    return Knowledge(name, own + entries, digest.hexdigest()[:16], intents)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".csv"))
+
+
+def _read(path: Path) -> str:
+    """Read text as UTF-8 or, as spreadsheets save Korean CSV on Windows, CP949."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: 읽을 수 없어요({error.strerror}). 경로와 권한을 확인해 주세요.") from error
+    for encoding in ("utf-8-sig", "cp949"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{path}: 글자를 읽을 수 없어요. UTF-8로 저장한 뒤 다시 해 주세요.")
+
+
+def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(raw, newline=""))
+        for row in reader:
+            yield reader.line_num, row
+        return
+    for number, line in enumerate(raw.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{path} {number}번째 줄: JSON이 아니에요({error.msg}). 그 줄을 고쳐 주세요."
+                ) from error
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    return [row for _, row in _rows(path, _read(path))]
+
+
+def _intent(row: dict[str, Any]) -> Intent:
+    def texts(key: str) -> tuple[str, ...]:
+        return tuple(normalise(text) for text in row.get(key, ()))
+
+    answers = {style: tuple(normalise(a) for a in row["answers"].get(style, ())) for style in ("polite", "casual")}
+    if not texts("questions") or not any(answers.values()):
+        raise ValueError("questions, answers")
+    return Intent(
+        id=row["id"],
+        topic=row["topic"],
+        questions=texts("questions"),
+        dev_questions=texts("dev_questions"),
+        test_questions=texts("test_questions"),
+        answers=Answers(row["id"], **answers),
+    )
+
+
+def _pair(row: dict[str, Any]) -> tuple[str, str]:
+    columns = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
+    question = columns["question"] if "question" in columns else columns["q"]
+    answer = columns["answer"] if "answer" in columns else columns["a"]
+    question, answer = normalise(question), normalise(answer)
+    if not question or not answer:
+        raise ValueError("빈 칸")
+    return question, answer
+
+
+def _answers(source: str, texts: list[str]) -> Answers:
+    """Sort answers of unknown speech level into both; undecided ones serve either."""
+    unique = tuple(dict.fromkeys(texts))
+    levels = {text: speech_level(text) for text in unique}
+    return Answers(
+        source,
+        polite=tuple(t for t in unique if levels[t] != "casual"),
+        casual=tuple(t for t in unique if levels[t] != "polite"),
+    )
+
+
+def _dialogue_entries(row: dict[str, Any], place: str) -> list[Entry]:
+    """Return an entry for every reply with an exchange before it; what opens a talk stands in intents."""
+    messages = [(m["role"], one_line(normalise(m["content"]))) for m in row["messages"]]
+    style = row.get("meta", {}).get("style")
+    entries = []
+    for i in range(1, len(messages)):
+        if messages[i][0] != "assistant" or messages[i - 1][0] != "user":
+            continue
+        source = f"{row.get('id', place)}#{i}"
+        reply = messages[i][1]
+        if style is None:
+            answers = _answers(source, [reply])
+        else:
+            answers = Answers(
+                source,
+                polite=(reply,) if style == "polite" else (),
+                casual=(reply,) if style == "casual" else (),
+            )
+        context = context_of(text for _, text in messages[max(0, i - 3) : i - 1])
+        if context or "meta" not in row:
+            entries.append(Entry(messages[i - 1][1], answers, context))
+    return entries

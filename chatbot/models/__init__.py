@@ -1,0 +1,1 @@
+"""The neural parts, loaded once; no dialogue logic."""

@@ -1,0 +1,26 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+from chatbot.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def check_device(device: str) -> None:
+    """Raise :class:`UsageError` for a name that is no device."""
+    if device not in DEVICES:
+        raise UsageError(f"--device '{device}'은(는) 없는 장치예요. {', '.join(DEVICES)} 중에서 골라 주세요.")
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Return ``"cuda"``, ``"mps"`` or ``"cpu"``; ``auto`` takes the first there is. Imports torch."""
+    check_device(device)
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in available.items() if there)
+    if not available[device]:
+        raise UsageError(f"이 컴퓨터에서는 --device {device}을(를) 쓸 수 없어요. --device cpu로 실행해 주세요.")
+    return device

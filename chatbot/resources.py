@@ -1,0 +1,39 @@
+"""Where things are: shipped data inside the package or the checkout, user data outside both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir() -> Path:
+    """Return the folder of shipped data: in the installed package, or beside it in a checkout."""
+    inside = _PACKAGE / "data"
+    return inside if inside.is_dir() else _PACKAGE.parent / "data"
+
+
+def home_dir() -> Path:
+    """Return the folder of the user's own data (``CHATBOT_HOME`` overrides the platform's)."""
+    override = os.environ.get("CHATBOT_HOME")
+    return Path(override).expanduser() if override else Path(platformdirs.user_data_dir("chatbot", False))
+
+
+def private_dir(path: Path) -> Path:
+    """Create ``path`` for its owner alone and return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all (temporary name, then rename)."""
+    private_dir(path.parent)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)

@@ -1,0 +1,172 @@
+"""The conductor of a conversation: crisis check, backend, output filter, history.
+
+Everything that answers a person goes through :meth:`Session.say`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from chatbot import safety
+from chatbot.dialogue import Backend, Conversation, Reply, Turn
+from chatbot.history import History, HistoryError
+from chatbot.privacy import StreamMasker, mask
+from chatbot.style import reply_style
+from chatbot.text import normalise, printable
+
+
+class Session:
+    """One conversation with one backend at a time, written down as it goes.
+
+    Args:
+        backend: what answers; it may be replaced between two utterances.
+        history: where turns are stored; ``None`` keeps nothing.
+        conversation: one to go on with; a new one by default.
+        warn: called with a Korean sentence when the history can no longer be written. The
+            conversation then goes on unsaved.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        history: History | None = None,
+        *,
+        conversation: Conversation | None = None,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.backend = backend
+        self.history = history
+        self.conversation = conversation or Conversation()
+        self.last_reply: Reply | None = None
+        self._warn = warn
+        self._ids: dict[Turn, int] = {}
+        if history and conversation:
+            self._ids = {r.turn: r.id for r in history.records(conversation.id) if not r.undone}
+
+    def say(self, text: str) -> Iterator[str | Reply]:
+        """Answer ``text``: yield pieces to show, then the :class:`Reply`.
+
+        The utterance is stored before anything is worked out, and every piece before it is
+        yielded, so what was shown is never lost. Closing the iterator, or an exception in it,
+        stops the backend and keeps the reply as far as it was shown.
+        """
+        turn = self.conversation.add("user", normalise(text))
+        self._store(lambda history: self._stored(history, turn))
+        yield from self._answer()
+
+    def ask(self, text: str) -> Reply:
+        """Answer ``text`` whole."""
+        *_, reply = self.say(text)
+        assert isinstance(reply, Reply)
+        return reply
+
+    def retry(self) -> Iterator[str | Reply]:
+        """Take back the last reply and answer the last utterance again; nothing without one."""
+        if self.conversation.turns and self.conversation.turns[-1].role == "assistant":
+            self._take_back(1)
+        if self.conversation.turns:
+            yield from self._answer()
+
+    def undo(self) -> Turn | None:
+        """Take back the last utterance and its reply; return the utterance, ``None`` if there is none.
+
+        In the history both stay, marked.
+        """
+        places = [i for i, turn in enumerate(self.conversation.turns) if turn.role == "user"]
+        if not places:
+            return None
+        taken = self.conversation.turns[places[-1]]
+        self._take_back(len(self.conversation.turns) - places[-1])
+        return taken
+
+    def restart(self) -> None:
+        """Begin a new conversation; the style that was set stays."""
+        self.conversation = Conversation(style=self.conversation.style)
+        self.last_reply = None
+
+    def _answer(self) -> Iterator[str | Reply]:
+        started = time.perf_counter()
+        row: int | None = None
+        shown = ""
+        reply: Reply | None = None
+        pieces = self._pieces()
+        try:
+            for piece in pieces:
+                if isinstance(piece, Reply):
+                    reply = piece
+                    break
+                shown += piece
+                if row is None:
+                    row = self._store(lambda history: history.open_reply(self.conversation, shown))
+                else:
+                    open_row = row
+                    self._store(lambda history: history.grow_reply(open_row, shown))
+                yield piece
+        finally:
+            pieces.close()
+            if reply is None and shown:  # stopped on the way: what was shown is what was said
+                reply = Reply(shown, self.backend.name, seconds=time.perf_counter() - started)
+            if reply is not None:
+                self._keep(reply, row)
+        assert reply is not None
+        yield reply
+
+    def _keep(self, reply: Reply, row: int | None) -> None:
+        turn = self.conversation.add("assistant", reply.text)
+        self.last_reply = reply
+
+        def finish(history: History) -> None:
+            turn_id = row if row is not None else history.open_reply(self.conversation, reply.text)
+            history.finish_reply(turn_id, reply)
+            self._ids[turn] = turn_id
+
+        self._store(finish)
+
+    def _pieces(self) -> Iterator[str | Reply]:
+        """Yield what may be shown: a crisis reply, or the backend's with personal data masked."""
+        label = safety.crisis(self.conversation.turns[-1].text)
+        if label:
+            reply = safety.crisis_reply(label, self.conversation, reply_style(self.conversation))
+            yield reply.text
+            yield reply
+            return
+        masker, shown = StreamMasker(), ""
+        for piece in self.backend.stream(self.conversation):
+            safe = masker.flush() if isinstance(piece, Reply) else masker.feed(printable(piece))
+            if not safety.acceptable(shown + safe):
+                deflection = safety.deflection(reply_style(self.conversation))
+                yield f" {deflection}" if shown else deflection
+                yield Reply(f"{shown} {deflection}".strip(), safety.BACKEND)
+                return
+            shown += safe
+            if safe:
+                yield safe
+            if isinstance(piece, Reply):
+                candidates = tuple(c._replace(text=mask(printable(c.text))) for c in piece.candidates)
+                yield replace(piece, text=shown, candidates=candidates)
+                return
+        raise TypeError(f"backend {self.backend.name!r} ended its stream without a Reply")
+
+    def _stored(self, history: History, turn: Turn) -> None:
+        history.start(self.conversation)
+        self._ids[turn] = history.add_turn(self.conversation, turn)
+
+    def _take_back(self, count: int) -> None:
+        taken = self.conversation.turns[-count:]
+        del self.conversation.turns[-count:]
+        self.last_reply = None
+        ids = [self._ids[turn] for turn in taken if turn in self._ids]
+        self._store(lambda history: history.mark_undone(ids))
+
+    def _store(self, write: Callable[[History], int | None]) -> int | None:
+        """Write to the history; the first failure ends the writing, not the conversation."""
+        if self.history is None:
+            return None
+        try:
+            return write(self.history)
+        except HistoryError as error:
+            self.history = None
+            self._warn(f"{error} 지금부터의 대화는 저장되지 않아요.")
+            return None

@@ -1,0 +1,49 @@
+"""Speech level: telling 존댓말 from 반말, and which of the two to answer in."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from chatbot.dialogue import Conversation
+
+Style = Literal["polite", "casual"]
+
+# What follows the last word without changing its speech level.
+_TAIL = re.compile(r"[\s.!?~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]+$")
+_SENTENCE = re.compile(r"(?<=[.!?~…\n])\s+|\n+")
+_HANGUL_WORD = re.compile(r"[가-힣]+$")
+
+_POLITE = re.compile(r"(요|니다|니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|져|쥬)$|^(네|넵|넹|예)$")
+_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|가요|고요|먼저|던져|만져|빠져|터져|헤어져|사라져)$")
+_CASUAL = re.compile(
+    r"(아|어|야|여|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|함|음|임|됨|듯|줘|봐|와|가|나|거든|든|고|서|면"
+    r"|잖아|더라|려고|러|쳐|켜|펴|셔|겨|려|져|안녕|응|엉|웅|그래|마|걍|뭐|왜|춰|둬|써|꺼|커|싫|좋)$"
+)
+
+
+def speech_level(text: str) -> Style | None:
+    """Tell 존댓말 (``"polite"``) from 반말 (``"casual"``); ``None`` where nothing shows it.
+
+    One polite ending makes the utterance polite, since people drop ``요`` now and then but add
+    it by accident hardly ever. Consonants alone (``ㅋㅋ``, ``ㅇㅇ``) show nothing.
+    """
+    found: Style | None = None
+    for sentence in _SENTENCE.split(text):
+        match = _HANGUL_WORD.search(_TAIL.sub("", sentence))
+        if match is None:
+            continue
+        word = match.group()
+        if _POLITE.search(word) and not _POLITE_NOUNS.search(word):
+            return "polite"
+        if _CASUAL.search(word):
+            found = "casual"
+    return found
+
+
+def reply_style(conversation: Conversation) -> Style:
+    """Return the speech level to answer in: the one set, else the one the user last showed."""
+    if conversation.style:
+        return conversation.style
+    shown = (speech_level(text) for text in reversed(conversation.said("user")))
+    return next((level for level in shown if level), "polite")

@@ -1,0 +1,34 @@
+"""Korean text as it comes in and goes out: normal form and control characters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Terminal control: C0 except tab and newline, DEL, C1, and the marks that reverse or hide text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+
+def normalise(text: str) -> str:
+    """Return ``text`` in NFC without terminal control codes, stripped at both ends.
+
+    NFC because macOS hands over decomposed Hangul; never NFKC, which fuses ``ㅋㅠ`` into one
+    syllable (Unicode Standard Annex #15).
+    """
+    return printable(unicodedata.normalize("NFC", text.replace("\r\n", "\n"))).strip()
+
+
+def printable(text: str) -> str:
+    """Remove escape sequences and control characters, so that text cannot drive the terminal."""
+    return _CONTROL.sub("", _ESCAPE.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """Fold all white space, for places where one reply is one line."""
+    return " ".join(text.split())
+
+
+def squeeze(text: str) -> str:
+    """Reduce text to its letters and digits, lower-cased: spacing and punctuation do not count."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFC", text))).casefold()

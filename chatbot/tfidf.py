@@ -1,0 +1,115 @@
+"""TF-IDF over character n-grams, searched through an inverted index.
+
+The weights are those of scikit-learn's ``TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3),
+sublinear_tf=True)`` (a test holds the two together); written out here because importing
+scikit-learn takes longer than a whole first reply.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from chatbot.resources import write_private
+
+_SPACES = re.compile(r"\s\s+")
+_ARRAYS = ("starts", "rows", "weights", "idf")
+
+
+def char_ngrams(text: str) -> list[str]:
+    """Return the 1- to 3-grams of each word padded by one space, as scikit-learn's ``char_wb``."""
+    grams: list[str] = []
+    for word in _SPACES.sub(" ", text.lower()).split():
+        padded = f" {word} "
+        grams += padded
+        for n in (2, 3):
+            grams += [padded[i : i + n] for i in range(len(padded) - n + 1)] if len(padded) > n else [padded]
+    return grams
+
+
+class Tfidf:
+    """The weighted n-grams of a list of texts.
+
+    Attributes:
+        terms: n-gram -> column.
+        idf: float32 ``(columns,)``.
+        starts, rows, weights: the matrix by column: the texts that hold n-gram ``c`` are
+            ``rows[starts[c]:starts[c + 1]]``, with unit-length weights.
+        size: how many texts there are.
+    """
+
+    def __init__(
+        self,
+        terms: dict[str, int],
+        idf: npt.NDArray[np.float32],
+        starts: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int32],
+        weights: npt.NDArray[np.float32],
+        size: int,
+    ) -> None:
+        self.terms, self.idf, self.starts, self.rows, self.weights = terms, idf, starts, rows, weights
+        self.size = size
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> Tfidf:
+        """Learn the n-grams and their rarity from ``texts``, and index them."""
+        counts = [Counter(char_ngrams(text)) for text in texts]
+        seen_in = Counter(gram for count in counts for gram in count)
+        terms = {gram: column for column, gram in enumerate(sorted(seen_in))}
+        frequency = np.array([seen_in[gram] for gram in terms], dtype=np.float64)
+        idf = (np.log((1 + len(texts)) / (1 + frequency)) + 1).astype(np.float32)
+        return cls._index(terms, idf, counts)
+
+    def over(self, texts: Sequence[str]) -> Tfidf:
+        """Index other texts with the n-grams and rarities learnt here."""
+        return self._index(self.terms, self.idf, [Counter(char_ngrams(text)) for text in texts])
+
+    @classmethod
+    def _index(cls, terms: dict[str, int], idf: npt.NDArray[np.float32], counts: list[Counter[str]]) -> Tfidf:
+        vectors = [cls._weigh(terms, idf, count) for count in counts]
+        columns = np.array([column for vector in vectors for column in vector], dtype=np.int64)
+        rows = np.repeat(np.arange(len(vectors), dtype=np.int32), [len(vector) for vector in vectors])
+        weights = np.array([w for vector in vectors for w in vector.values()], dtype=np.float32)
+        order = np.argsort(columns, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(terms)))]).astype(np.int64)
+        return cls(terms, idf, starts, rows[order], weights[order], len(counts))
+
+    @staticmethod
+    def _weigh(terms: dict[str, int], idf: npt.NDArray[np.float32], count: Counter[str]) -> dict[int, float]:
+        vector = {
+            terms[gram]: (1 + math.log(n)) * float(idf[terms[gram]]) for gram, n in count.items() if gram in terms
+        }
+        length = math.sqrt(sum(w * w for w in vector.values()))
+        return {column: w / length for column, w in vector.items()} if length else {}
+
+    def similarities(self, text: str) -> npt.NDArray[np.float32]:
+        """Return the cosine of ``text`` with every indexed text, float32 ``(size,)``."""
+        scores = np.zeros(self.size, dtype=np.float32)
+        for column, weight in self._weigh(self.terms, self.idf, Counter(char_ngrams(text))).items():
+            place = slice(self.starts[column], self.starts[column + 1])
+            scores[self.rows[place]] += np.float32(weight) * self.weights[place]
+        return scores
+
+    def save(self, folder: Path, prefix: str) -> None:
+        """Write the arrays, and the n-grams once per folder."""
+        for name in _ARRAYS:
+            np.save(folder / f"{prefix}-{name}.npy", getattr(self, name))
+        write_private(folder / "terms.json", json.dumps(list(self.terms), ensure_ascii=False))
+
+    @classmethod
+    def load(cls, folder: Path, prefix: str, size: int, terms: dict[str, int]) -> Tfidf:
+        """Open what :meth:`save` wrote, memory-mapped."""
+        arrays = {name: np.load(folder / f"{prefix}-{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        return cls(terms, size=size, **arrays)
+
+
+def load_terms(folder: Path) -> dict[str, int]:
+    """Read the n-grams that :meth:`Tfidf.save` wrote."""
+    return {gram: column for column, gram in enumerate(json.loads((folder / "terms.json").read_text("utf-8")))}

@@ -1,0 +1,380 @@
+"""The small Korean BERT sentence encoder, from raw text to the files that ship.
+
+    python -m training.encoder vocab    --corpora DIR --work runs/encoder
+    python -m training.encoder embed    --corpora DIR --work runs/encoder
+    python -m training.encoder pretrain --corpora DIR --work runs/encoder --minutes 60
+    python -m training.encoder contrast --corpora DIR --work runs/encoder
+    python -m training.encoder export   --work runs/encoder --out data/models/encoder
+
+Each step reads what the one before it wrote in ``--work``. Pretraining saves its whole state
+and goes on from there when it is started again, so a stopped run loses minutes, not hours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+import typer
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.nn import functional as F
+
+from training.corpora import pretraining_lines, sample_pairs, scored_pairs, paraphrase_sets
+from training.noise import noisy
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import BertForMaskedLM, PreTrainedTokenizerFast
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PAD, UNK, CLS, SEP, MASK = range(5)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the encoder becomes; written into its model card."""
+
+    vocab_size: int = 16_000
+    alphabet: int = 2_600
+    hidden: int = 256
+    layers: int = 4
+    heads: int = 4
+    # pretraining: masked language modelling (Devlin et al. 2019, arXiv:1810.04805)
+    sequence: int = 128
+    batch: int = 16
+    mask_rate: float = 0.2
+    window: int = 5
+    embedding_scale: float = 0.05
+    learning_rate: float = 1e-3
+    warmup: float = 0.06
+    # contrastive training: multiple negatives ranking (Henderson et al. 2017, arXiv:1705.00652)
+    # and, on scored pairs, CoSENT (Su 2022)
+    contrast_batch: int = 128
+    contrast_learning_rate: float = 3e-4
+    contrast_epochs: int = 1
+    temperature_scale: float = 20.0
+    max_tokens: int = 48
+    noise: float = 0.3
+    parakqc_held_out: int = 100
+    seed: int = 20261120
+
+
+RECIPE = Recipe()
+# How many pairs a paraphrase set of each source gives per epoch.
+PAIRS_PER_SET = {"parakqc": 20, "stylekqc": 6, "qa": 8, "sae4k_v1": 1}
+
+Corpora = Annotated[Path, typer.Option(help="Folder with pretrain/ and pairs/.", exists=True, file_okay=False)]
+Work = Annotated[Path, typer.Option(help="Where the steps keep their files.")]
+
+
+@app.command()
+def vocab(corpora: Corpora, work: Work) -> None:
+    """Train the WordPiece vocabulary."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
+    # Endless laughter, crying and punctuation carry no more meaning than three of them.
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase()]
+        + [normalizers.Replace(Regex(f"[{c}]{{4,}}"), c * 3) for c in "ㅋㅎㅠㅜ.!?~ㄷㅇ"]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
+    )
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=RECIPE.vocab_size,
+        limit_alphabet=RECIPE.alphabet,
+        special_tokens=SPECIALS,
+        # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
+        initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pretraining_lines(corpora, RECIPE.seed), trainer)
+    wrapped = wrap_tokenizer(tokenizer)
+    wrapped.save_pretrained(work / "tokenizer")
+    typer.echo(f"vocabulary: {len(wrapped)} pieces")
+
+
+def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Dress a tokenizers object for transformers.
+
+    Not as ``BertTokenizer``: version 5 of transformers rebuilds that class from the vocabulary
+    and drops our normaliser, and with it the way Hangul was split in training.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=RECIPE.sequence,
+    )
+
+
+@app.command()
+def embed(corpora: Corpora, work: Work) -> None:
+    """Make first word vectors by counting: a factorised matrix of who stands near whom.
+
+    Started from random vectors, a small masked language model sits on the unigram plateau for
+    thousands of steps; started from these it does not (figures in LOG.md). The factorisation of
+    positive pointwise mutual information is as good as word2vec (Levy and Goldberg 2014).
+    """
+    from scipy.sparse import coo_matrix, csr_matrix, diags
+    from sklearn.utils.extmath import randomized_svd
+
+    ids = packed_blocks(corpora, work)[:, 1:].reshape(-1).astype(np.int32)
+    size = RECIPE.vocab_size
+    counts = csr_matrix((size, size), dtype=np.float32)
+    for distance in range(1, RECIPE.window + 1):
+        left, right = ids[:-distance], ids[distance:]
+        weight = np.full(len(left), 1 / distance, dtype=np.float32)
+        counts = counts + coo_matrix((weight, (left, right)), shape=(size, size)).tocsr()
+    counts = counts + counts.T
+    total = counts.sum()
+    near = np.asarray(counts.sum(axis=1)).ravel() ** 0.75  # smoothing keeps rare pieces from dominating
+    near /= near.sum()
+    alone = np.asarray(counts.sum(axis=1)).ravel() / total
+    ratio = diags(1 / np.maximum(alone, 1e-12)) @ (counts / total) @ diags(1 / np.maximum(near, 1e-12))
+    ratio = ratio.tocsr()
+    ratio.data = np.maximum(np.log(np.maximum(ratio.data, 1e-12)), 0).astype(np.float32)
+    ratio.eliminate_zeros()
+    left_vectors, strengths, _ = randomized_svd(ratio, RECIPE.hidden, n_iter=4, random_state=RECIPE.seed)
+    vectors = left_vectors * np.sqrt(strengths)
+    vectors *= RECIPE.embedding_scale / vectors.std()
+    np.save(work / "embeddings.npy", vectors.astype(np.float32))
+    typer.echo(f"{ratio.nnz / 1e6:.1f} M co-occurrences factorised")
+
+
+@app.command()
+def pretrain(
+    corpora: Corpora,
+    work: Work,
+    minutes: Annotated[float, typer.Option(help="Time to train in all, over every restart.")] = 60,
+    save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
+) -> None:
+    """Pretrain by masked language modelling for a fixed time; restart to go on."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(RECIPE.seed)
+    blocks = packed_blocks(corpora, work)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=RECIPE.vocab_size,
+            hidden_size=RECIPE.hidden,
+            num_hidden_layers=RECIPE.layers,
+            num_attention_heads=RECIPE.heads,
+            intermediate_size=4 * RECIPE.hidden,
+            max_position_embeddings=RECIPE.sequence,
+            type_vocab_size=1,
+            hidden_dropout_prob=0.0,  # the text is seen about once: dropout would only cost
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=PAD,
+        )
+    ).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=RECIPE.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight.copy_(torch.from_numpy(np.load(work / "embeddings.npy")))
+    state_path = work / "pretrain.pt"
+    step, spent = 0, 0.0
+    if state_path.exists():
+        state = torch.load(state_path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+        typer.echo(f"resumed at step {step}, {spent / 60:.1f} minutes")
+    limit = minutes * 60
+    started, saved, losses = time.monotonic() - spent, spent, []
+    model.train()
+    while spent < limit:
+        optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * schedule(spent / limit)
+        batch = next_batch(blocks, step, device)
+        loss = masked_lm_loss(model, batch, torch.Generator(device).manual_seed(RECIPE.seed + step))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        step, spent = step + 1, time.monotonic() - started
+        if step % 100 == 0:
+            tokens = step * RECIPE.batch * RECIPE.sequence
+            typer.echo(
+                f"step {step}  {spent / 60:5.1f} min  {tokens / 1e6:5.1f} M tokens  loss {np.mean(losses):.3f}"
+            )
+            losses.clear()
+        if spent - saved > save_every * 60 or spent >= limit:
+            saved = spent
+            part = state_path.with_suffix(".part")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "spent": spent,
+                },
+                part,
+            )
+            part.replace(state_path)
+    model.bert.save_pretrained(work / "pretrained")
+    tokens = step * RECIPE.batch * RECIPE.sequence
+    (work / "pretrain.json").write_text(json.dumps({"steps": step, "tokens": tokens, "minutes": spent / 60}))
+
+
+def packed_blocks(corpora: Path, work: Path) -> np.ndarray:
+    """Return the pretraining text as ``(n, sequence)`` uint16 ids, sentences packed end to end."""
+    cache = work / "blocks.npy"
+    if not cache.exists():
+        tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+        lines = pretraining_lines(corpora, RECIPE.seed)
+        ids: list[int] = []
+        for start in range(0, len(lines), 10_000):
+            for encoding in tokenizer.encode_batch(lines[start : start + 10_000], add_special_tokens=False):
+                ids += encoding.ids
+                ids.append(SEP)
+        inner = RECIPE.sequence - 1
+        rows = np.array(ids[: len(ids) // inner * inner], dtype=np.uint16).reshape(-1, inner)
+        blocks = np.hstack([np.full((len(rows), 1), CLS, dtype=np.uint16), rows])
+        np.random.default_rng(RECIPE.seed).shuffle(blocks)
+        np.save(cache, blocks)
+    return np.load(cache, mmap_mode="r")
+
+
+def next_batch(blocks: np.ndarray, step: int, device: str) -> torch.Tensor:
+    """Return batch number ``step`` as int64 ``(batch, sequence)``, going round the data in order."""
+    start = step * RECIPE.batch
+    rows = np.take(blocks, range(start, start + RECIPE.batch), axis=0, mode="wrap")
+    return torch.from_numpy(rows.astype(np.int64)).to(device)
+
+
+def schedule(progress: float) -> float:
+    """Linear warm-up, then a cosine down to a twentieth, for ``progress`` in 0..1."""
+    if progress < RECIPE.warmup:
+        return max(progress / RECIPE.warmup, 0.01)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (progress - RECIPE.warmup) / (1 - RECIPE.warmup)))
+
+
+def masked_lm_loss(model: BertForMaskedLM, ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mask ``ids`` (80 % mask, 10 % random, 10 % kept) and return the mean cross-entropy.
+
+    The vocabulary head runs on the masked places only; over all of them it would cost more
+    than the encoder itself at this width.
+    """
+    draw = torch.rand(ids.shape, generator=generator, device=ids.device)
+    chosen = (draw < RECIPE.mask_rate) & (ids > MASK)
+    how = torch.rand(ids.shape, generator=generator, device=ids.device)
+    random_ids = torch.randint(MASK + 1, RECIPE.vocab_size, ids.shape, generator=generator, device=ids.device)
+    inputs = torch.where(chosen & (how < 0.8), MASK, ids)
+    inputs = torch.where(chosen & (how >= 0.9), random_ids, inputs)
+    states = model.bert(inputs).last_hidden_state[chosen]
+    return F.cross_entropy(model.cls(states), ids[chosen])
+
+
+@app.command()
+def contrast(
+    corpora: Corpora,
+    work: Work,
+    qa: Annotated[Path, typer.Option(help="Our intents.")] = Path("data/qa"),
+    epochs: Annotated[int, typer.Option()] = RECIPE.contrast_epochs,
+) -> None:
+    """Turn the pretrained model into a sentence encoder by contrastive training."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.losses import CoSENTLoss, MultipleNegativesRankingLoss
+    from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
+
+    model = fresh_sentence_encoder(work)
+    sets = paraphrase_sets(corpora, qa, RECIPE.parakqc_held_out, RECIPE.seed)
+    rng = random.Random(RECIPE.seed)
+    pairs = [
+        (noisy(a, rng) if rng.random() < RECIPE.noise else a, noisy(b, rng) if rng.random() < RECIPE.noise else b)
+        for epoch in range(epochs)
+        for a, b in sample_pairs(sets, PAIRS_PER_SET, RECIPE.seed + epoch)
+    ]
+    scored = scored_pairs(corpora)
+    typer.echo(f"{len(sets)} paraphrase sets, {len(pairs)} pairs, {len(scored)} scored pairs")
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(work / "contrast-state"),
+            num_train_epochs=1,
+            per_device_train_batch_size=RECIPE.contrast_batch,
+            learning_rate=RECIPE.contrast_learning_rate,
+            warmup_steps=0.1,
+            lr_scheduler_type="cosine",
+            batch_sampler=BatchSamplers.NO_DUPLICATES,
+            multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+            logging_steps=50,
+            save_strategy="no",
+            report_to="none",
+            seed=RECIPE.seed,
+        ),
+        train_dataset={
+            "paraphrases": Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]}),
+            "similarity": Dataset.from_dict(
+                {
+                    "sentence1": [a for a, _, _ in scored],
+                    "sentence2": [b for _, b, _ in scored],
+                    "score": [s for _, _, s in scored],
+                }
+            ),
+        },
+        loss={
+            "paraphrases": MultipleNegativesRankingLoss(model, scale=RECIPE.temperature_scale),
+            "similarity": CoSENTLoss(model),
+        },
+    )
+    trainer.train()
+    model.save_pretrained(str(work / "encoder"))
+
+
+def fresh_sentence_encoder(work: Path) -> SentenceTransformer:
+    """Return the pretrained model with mean pooling and unit length on top."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from transformers import AutoModel, PreTrainedTokenizerFast
+
+    folder = work / "pretrained"
+    AutoModel.from_pretrained(folder)  # fails early, and clearly, where pretraining has not finished
+    PreTrainedTokenizerFast.from_pretrained(work / "tokenizer").save_pretrained(folder)
+    words = Transformer(str(folder), max_seq_length=RECIPE.max_tokens)
+    return SentenceTransformer(modules=[words, Pooling(RECIPE.hidden, pooling_mode="mean"), Normalize()])
+
+
+@app.command()
+def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that ships.")]) -> None:
+    """Write what ships: a float16 sentence-transformers checkpoint and an int8 ONNX graph."""
+    from training.onnx_export import export_int8
+
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(work / "encoder"), device="cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    export_int8(model, out)
+    model.half().save_pretrained(str(out), create_model_card=False)
+    facts = {"recipe": asdict(RECIPE), "pretraining": json.loads((work / "pretrain.json").read_text())}
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app()
