@@ -7,10 +7,10 @@ A backend is any object with a ``name`` and a ``stream``; subclassing :class:`Ba
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 Role = Literal["user", "assistant"]
 
@@ -93,3 +93,26 @@ class Backend(Protocol):
     def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
         """Answer several conversations, in order; a loop unless the backend can batch."""
         return [self.reply(conversation) for conversation in conversations]
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    """A backend that can learn an answer while talking."""
+
+    def teach(self, question: str, answer: str) -> None:
+        """Answer ``question`` with ``answer`` from now on."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A backend with settings that may change while talking."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Names and present values."""
+        ...
+
+    def adjust(self, name: str, value: str) -> None:
+        """Change a setting; raises ``UsageError`` for a value it cannot take."""
+        ...

@@ -78,7 +78,7 @@ class Index:
     ) -> None:
         self.entries, self.encoder = entries, encoder
         self.dense, self.context, self.tfidf, self.calibration = dense, context, tfidf, calibration
-        self._has_context = np.array([bool(e.context) for e in entries])
+        self._has_context = np.array([bool(e.context) for e in entries], dtype=bool)
 
     @classmethod
     def build(cls, knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
@@ -202,7 +202,7 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     In-domain lines are the dev wordings or, where the data has none, each question of an answer
     with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
     """
-    own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or _leave_one_out(index.entries)
+    own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or leave_one_out(index.entries)
     found = [(index.compare(text), source, left_out) for text, source, left_out in own]
     dense_weight = _fit_dense_weight(index, found)
     weighted = Calibration(dense_weight=dense_weight)
@@ -221,7 +221,11 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     return Calibration(weighted.dense_weight, weighted.context_weight, weighted.context_pivot, floors)
 
 
-def _leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
+def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
+    """Return up to ``limit`` ``(question, source, row)`` of answers that have several wordings.
+
+    Searching for such a question with its own row left out should find another of the same answer.
+    """
     by_source: dict[str, int] = {}
     for entry in entries:
         by_source[entry.answers.source] = by_source.get(entry.answers.source, 0) + 1

@@ -14,8 +14,10 @@ _TAIL = re.compile(r"[\s.!?~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]+$")
 _SENTENCE = re.compile(r"(?<=[.!?~…\n])\s+|\n+")
 _HANGUL_WORD = re.compile(r"[가-힣]+$")
 
-_POLITE = re.compile(r"(요|니다|니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|져|쥬)$|^(네|넵|넹|예)$")
-_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|가요|고요|먼저|던져|만져|빠져|터져|헤어져|사라져)$")
+# Syllables that close in ㅂ: 합니다 and 합니까 are polite, 아니다 and 하니까 are not.
+_B = "[" + "".join(chr(code) for code in range(ord("가") + 17, ord("힣") + 1, 28)) + "]"
+_POLITE = re.compile(rf"(요|{_B}니다|{_B}니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$")
+_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|가요|고요)$")
 _CASUAL = re.compile(
     r"(아|어|야|여|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|함|음|임|됨|듯|줘|봐|와|가|나|거든|든|고|서|면"
     r"|잖아|더라|려고|러|쳐|켜|펴|셔|겨|려|져|안녕|응|엉|웅|그래|마|걍|뭐|왜|춰|둬|써|꺼|커|싫|좋)$"

@@ -50,8 +50,8 @@ class Recipe:
     layers: int = 4
     heads: int = 4
     # pretraining: masked language modelling (Devlin et al. 2019, arXiv:1810.04805)
-    sequence: int = 128
-    batch: int = 16
+    sequence: int = 64
+    batch_tokens: int = 2048
     mask_rate: float = 0.2
     window: int = 5
     embedding_scale: float = 0.05
@@ -137,7 +137,7 @@ def embed(corpora: Corpora, work: Work) -> None:
     from scipy.sparse import coo_matrix, csr_matrix, diags
     from sklearn.utils.extmath import randomized_svd
 
-    ids = packed_blocks(corpora, work)[:, 1:].reshape(-1).astype(np.int32)
+    ids = tokenised_lines(corpora, work)[0].astype(np.int32)
     size = RECIPE.vocab_size
     counts = csr_matrix((size, size), dtype=np.float32)
     for distance in range(1, RECIPE.window + 1):
@@ -171,7 +171,7 @@ def pretrain(
     from transformers import BertConfig, BertForMaskedLM
 
     torch.manual_seed(RECIPE.seed)
-    blocks = packed_blocks(corpora, work)
+    batches = Batches(*tokenised_lines(corpora, work))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = BertForMaskedLM(
         BertConfig(
@@ -192,29 +192,30 @@ def pretrain(
     )
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight.copy_(torch.from_numpy(np.load(work / "embeddings.npy")))
+        model.bert.embeddings.position_embeddings.weight.copy_(sinusoids(RECIPE.sequence, RECIPE.hidden))
     state_path = work / "pretrain.pt"
-    step, spent = 0, 0.0
+    step, tokens, spent = 0, 0, 0.0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
+        step, tokens, spent = state["step"], state["tokens"], state["spent"]
         typer.echo(f"resumed at step {step}, {spent / 60:.1f} minutes")
     limit = minutes * 60
     started, saved, losses = time.monotonic() - spent, spent, []
     model.train()
     while spent < limit:
         optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * schedule(spent / limit)
-        batch = next_batch(blocks, step, device)
+        batch = batches[step].to(device)
         loss = masked_lm_loss(model, batch, torch.Generator(device).manual_seed(RECIPE.seed + step))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
+        tokens += batch.numel()
         step, spent = step + 1, time.monotonic() - started
         if step % 100 == 0:
-            tokens = step * RECIPE.batch * RECIPE.sequence
             typer.echo(
                 f"step {step}  {spent / 60:5.1f} min  {tokens / 1e6:5.1f} M tokens  loss {np.mean(losses):.3f}"
             )
@@ -227,40 +228,67 @@ def pretrain(
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "step": step,
+                    "tokens": tokens,
                     "spent": spent,
                 },
                 part,
             )
             part.replace(state_path)
     model.bert.save_pretrained(work / "pretrained")
-    tokens = step * RECIPE.batch * RECIPE.sequence
     (work / "pretrain.json").write_text(json.dumps({"steps": step, "tokens": tokens, "minutes": spent / 60}))
 
 
-def packed_blocks(corpora: Path, work: Path) -> np.ndarray:
-    """Return the pretraining text as ``(n, sequence)`` uint16 ids, sentences packed end to end."""
-    cache = work / "blocks.npy"
-    if not cache.exists():
+def tokenised_lines(corpora: Path, work: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pretraining text as one uint16 array of ids, and int64 ``(n + 1)`` line starts."""
+    ids_path, starts_path = work / "ids.npy", work / "starts.npy"
+    if not starts_path.exists():
         tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+        tokenizer.enable_truncation(RECIPE.sequence)
         lines = pretraining_lines(corpora, RECIPE.seed)
-        ids: list[int] = []
+        ids: list[np.ndarray] = []
         for start in range(0, len(lines), 10_000):
-            for encoding in tokenizer.encode_batch(lines[start : start + 10_000], add_special_tokens=False):
-                ids += encoding.ids
-                ids.append(SEP)
-        inner = RECIPE.sequence - 1
-        rows = np.array(ids[: len(ids) // inner * inner], dtype=np.uint16).reshape(-1, inner)
-        blocks = np.hstack([np.full((len(rows), 1), CLS, dtype=np.uint16), rows])
-        np.random.default_rng(RECIPE.seed).shuffle(blocks)
-        np.save(cache, blocks)
-    return np.load(cache, mmap_mode="r")
+            encodings = tokenizer.encode_batch(lines[start : start + 10_000])
+            ids += [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+        np.save(ids_path, np.concatenate(ids))
+        np.save(starts_path, np.cumsum([0] + [len(line) for line in ids]))
+    return np.load(ids_path), np.load(starts_path)
 
 
-def next_batch(blocks: np.ndarray, step: int, device: str) -> torch.Tensor:
-    """Return batch number ``step`` as int64 ``(batch, sequence)``, going round the data in order."""
-    start = step * RECIPE.batch
-    rows = np.take(blocks, range(start, start + RECIPE.batch), axis=0, mode="wrap")
-    return torch.from_numpy(rows.astype(np.int64)).to(device)
+class Batches:
+    """Batches of whole lines of like length, in an order fixed by the seed, round and round.
+
+    A line is a sequence of its own: packed end to end, eight unrelated sentences drown each
+    other in the uniform attention that training starts from, and nothing is learnt for long.
+    """
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray) -> None:
+        self.ids, self.starts = ids, starts
+        rng = np.random.default_rng(RECIPE.seed)
+        lengths = np.diff(starts)
+        order = rng.permutation(len(lengths))
+        order = order[np.argsort(lengths[order], kind="stable")]
+        padded = np.cumsum(lengths[order])  # sorted, so padding is negligible
+        cuts = np.searchsorted(padded, np.arange(RECIPE.batch_tokens, padded[-1], RECIPE.batch_tokens))
+        self.rows = [rows for rows in np.split(order, cuts) if len(rows)]
+        rng.shuffle(self.rows)
+
+    def __getitem__(self, step: int) -> torch.Tensor:
+        """Return batch ``step`` as int64 ``(lines, longest)``, padded."""
+        rows = self.rows[step % len(self.rows)]
+        lines = [self.ids[self.starts[r] : self.starts[r + 1]] for r in rows]
+        batch = np.full((len(lines), max(map(len, lines))), PAD, dtype=np.int64)
+        for i, line in enumerate(lines):
+            batch[i, : len(line)] = line
+        return torch.from_numpy(batch)
+
+
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Return sinusoidal positions (Vaswani et al. 2017) at the scale of the word vectors.
+
+    A start only, they are trained on: neighbours are near each other from the first step.
+    """
+    angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+    return RECIPE.embedding_scale * torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def schedule(progress: float) -> float:
@@ -282,7 +310,7 @@ def masked_lm_loss(model: BertForMaskedLM, ids: torch.Tensor, generator: torch.G
     random_ids = torch.randint(MASK + 1, RECIPE.vocab_size, ids.shape, generator=generator, device=ids.device)
     inputs = torch.where(chosen & (how < 0.8), MASK, ids)
     inputs = torch.where(chosen & (how >= 0.9), random_ids, inputs)
-    states = model.bert(inputs).last_hidden_state[chosen]
+    states = model.bert(inputs, attention_mask=(ids != PAD).long()).last_hidden_state[chosen]
     return F.cross_entropy(model.cls(states), ids[chosen])
 
 

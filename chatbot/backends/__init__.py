@@ -53,10 +53,15 @@ def check_options(name: str, **options: Any) -> None:
             )
 
 
-def open_in_background(name: str, **options: Any) -> Backend:
+def open_in_background(name: str, **options: Any) -> OpeningBackend:
     """Start opening a backend in another thread and return at once; the first use waits for it."""
     check_options(name, **options)
-    return _Opening(name, ThreadPoolExecutor(1, "open-backend").submit(open_backend, name, **options))
+    return OpeningBackend(name, ThreadPoolExecutor(1, "open-backend").submit(open_backend, name, **options))
+
+
+def opened(backend: Backend) -> Backend:
+    """Return the backend itself, waiting for it where it is still being opened."""
+    return backend.opened if isinstance(backend, OpeningBackend) else backend
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -78,18 +83,22 @@ def _factory(name: str) -> Callable[..., Backend]:
         ) from error
 
 
-class _Opening(Backend):
+class OpeningBackend(Backend):
     """A backend that is still being opened; everything asked of it waits for the real one."""
 
-    def __init__(self, name: str, future: Future[Backend]) -> None:
+    def __init__(self, name: str, opening: Future[Backend]) -> None:
         self.name = name
-        self._future = future
+        self._opening = opening
 
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._future.result(), attribute)
+    @property
+    def opened(self) -> Backend:
+        """The real backend; raises what went wrong where it could not be opened."""
+        return self._opening.result()
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
-        return self._future.result().stream(conversation)
+        """Answer as soon as the real backend is there."""
+        return self.opened.stream(conversation)
 
     def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
-        return self._future.result().reply_many(conversations)
+        """Answer several as soon as the real backend is there."""
+        return self.opened.reply_many(conversations)

@@ -47,9 +47,7 @@ class RetrievalBackend(Backend):
         scorer: str = "fused",
         progress: Progress | None = None,
     ) -> None:
-        if scorer not in SCORERS:
-            raise UsageError(f"--scorer '{scorer}': {', '.join(SCORERS)} 중에서 골라 주세요.")
-        self.scorer: Scorer = scorer
+        self.scorer = _scorer(scorer)
         self.knowledge = load_knowledge(data)
         self.encoder = load_encoder(encoder, device)
         self.notes = self.encoder.notes
@@ -89,6 +87,17 @@ class RetrievalBackend(Backend):
         teach(question, answer)
         self.taught = self.index.beside(load_taught().entries)
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What ``/set`` can change."""
+        return {"scorer": self.scorer}
+
+    def adjust(self, name: str, value: str) -> None:
+        """Change the scorer."""
+        if name != "scorer":
+            raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
+        self.scorer = _scorer(value)
+
     def _rank(self, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
         """Return the best entries with their scores, what was taught before what shipped."""
         ranked: list[tuple[float, Entry]] = []
@@ -116,6 +125,13 @@ class RetrievalBackend(Backend):
     @cached_property
     def _unknown_words(self) -> dict[str, Any]:
         return json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
+
+
+def _scorer(name: str) -> Scorer:
+    for scorer in SCORERS:
+        if name == scorer:
+            return scorer
+    raise UsageError(f"scorer '{name}'은(는) 없어요. {', '.join(SCORERS)} 중에서 골라 주세요.")
 
 
 def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> str:

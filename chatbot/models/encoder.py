@@ -199,7 +199,9 @@ def _open_sentence_transformer(source: Path | str, device: str) -> SentenceTrans
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(str(source), device=device)
+        # Half precision is for GPUs; most processors only emulate it.
+        dtype = {"dtype": "float32"} if device == "cpu" else {}
+        return SentenceTransformer(str(source), device=device, model_kwargs=dtype)
     except Exception as error:
         if isinstance(source, str):
             raise EncoderError(

@@ -1,0 +1,7 @@
+"""``python -m chatbot``."""
+
+from __future__ import annotations
+
+from chatbot.cli import main
+
+main()

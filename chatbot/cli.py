@@ -1,0 +1,428 @@
+"""The command line: parse options, call one function, print. Heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+
+import typer
+from typer.core import TyperGroup
+
+from chatbot.errors import ChatbotError, UsageError
+
+if TYPE_CHECKING:
+    from chatbot.dialogue import Conversation
+    from chatbot.history import History
+
+
+class _KoreanErrors(TyperGroup):
+    """Prints our own errors as one sentence and ends with their exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ChatbotError as error:
+            _note(f"오류: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_KoreanErrors,
+    help="내 대화로 가르칠 수 있는 한국어 챗봇",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+history_app = typer.Typer(help="지난 대화 보기, 찾기, 내보내기, 지우기", no_args_is_help=True)
+data_app = typer.Typer(help="질문과 답 데이터", no_args_is_help=True)
+app.add_typer(history_app, name="history")
+app.add_typer(data_app, name="data")
+
+
+BackendName = Annotated[str, typer.Option("--backend", "-b", help="대답하는 백엔드")]
+ModelName = Annotated[Optional[str], typer.Option("--model", help="생성 모델: 이름, 폴더, 허브 이름")]
+EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="문장 인코더: 이름, 폴더, 허브 이름")]
+DataName = Annotated[Optional[str], typer.Option("--data", help="질문과 답: 데이터셋 이름이나 CSV·JSONL 파일")]
+ScorerName = Annotated[Optional[str], typer.Option("--scorer", help="점수 방식: fused, dense, tfidf")]
+Device = Annotated[str, typer.Option("--device", help="장치: auto, cpu, cuda, mps")]
+Style = Annotated[Literal["auto", "polite", "casual"], typer.Option("--style", help="말투: auto는 상대에 맞춤")]
+Seed = Annotated[Optional[int], typer.Option("--seed", help="생성의 난수 씨앗")]
+Temperature = Annotated[Optional[float], typer.Option("--temperature", help="생성의 온도")]
+TopP = Annotated[Optional[float], typer.Option("--top-p", help="생성의 top-p")]
+MaxNewTokens = Annotated[Optional[int], typer.Option("--max-new-tokens", help="답의 최대 토큰 수")]
+NoHistory = Annotated[bool, typer.Option("--no-history", help="대화를 저장하지 않기")]
+AsJson = Annotated[bool, typer.Option("--json", help="프로그램이 읽을 JSON으로")]
+
+
+@app.command()
+def talk(
+    backend: BackendName = "retrieval",
+    go_on: Annotated[bool, typer.Option("--continue", "-c", help="마지막 대화 이어 하기")] = False,
+    resume: Annotated[Optional[str], typer.Option("--resume", help="이 번호의 대화 이어 하기")] = None,
+    style: Style = "auto",
+    no_history: NoHistory = False,
+    model: ModelName = None,
+    encoder: EncoderName = None,
+    data: DataName = None,
+    scorer: ScorerName = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_new_tokens: MaxNewTokens = None,
+) -> None:
+    """터미널에서 대화하기 (파이프로는 한 줄에 한 답)."""
+    from chatbot.backends import open_in_background
+    from chatbot.session import Session
+
+    if no_history and (go_on or resume):
+        raise UsageError("--no-history는 --continue, --resume과 함께 쓸 수 없어요. 하나만 써 주세요.")
+    given = {
+        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "seed": seed,
+        "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    with _history(no_history) as history:
+        past = _past(history, go_on, resume)
+        if on_terminal:
+            from chatbot.screens import talk as screen
+
+            loading = screen.Loading()
+            opened = open_in_background(backend, device=device, **given, **_progress_for(backend, loading))
+            session = Session(opened, history, conversation=past, warn=_note)
+            session.conversation.style = _style(style)
+            screen.talk(
+                session,
+                lambda name: open_in_background(name, device=device, **_progress_for(name, loading)),
+                loading,
+            )
+            return
+        from chatbot.screens.talk import talk_in_pipe
+
+        session = Session(_open(backend, device=device, **given), history, conversation=past, warn=_note)
+        session.conversation.style = _style(style)
+        talk_in_pipe(session, lambda name: _open(name, device=device), sys.stdin)
+
+
+@app.command()
+def ask(
+    text: Annotated[Optional[list[str]], typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
+    backend: BackendName = "retrieval",
+    k: Annotated[int, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = 1,
+    style: Style = "auto",
+    no_history: NoHistory = False,
+    model: ModelName = None,
+    encoder: EncoderName = None,
+    data: DataName = None,
+    scorer: ScorerName = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_new_tokens: MaxNewTokens = None,
+    as_json: AsJson = False,
+) -> None:
+    """한 번 묻고 한 번 답 듣기."""
+    from chatbot.session import Session
+    from chatbot.text import normalise
+
+    question = normalise(" ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read())
+    if not question:
+        raise UsageError('물어볼 말이 없어요. chatbot ask "안녕"처럼 써 주세요.')
+    opened = _open(
+        backend, model=model, encoder=encoder, data=data, scorer=scorer, device=device, seed=seed,
+        temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens,
+    )  # fmt: skip
+    with _history(no_history) as history:
+        session = Session(opened, history, warn=_note)
+        session.conversation.style = _style(style)
+        reply = session.ask(question)
+    if as_json:
+        found = dataclasses.asdict(reply)
+        found["candidates"] = [c._asdict() for c in reply.candidates[:k]]
+        _json(found)
+        return
+    from chatbot.text import printable
+
+    typer.echo(reply.text)
+    if k > 1:
+        for candidate in reply.candidates[:k]:
+            typer.echo(f"{candidate.score:.3f}\t{printable(candidate.text)}\t{printable(candidate.source)}")
+
+
+@app.command()
+def evaluate(
+    backend: BackendName = "retrieval",
+    data: DataName = None,
+    encoder: EncoderName = None,
+    device: Device = "auto",
+    sts: Annotated[Optional[Path], typer.Option("--sts", help="문장 유사도 파일 (a, b, score)")] = None,
+    as_json: AsJson = False,
+    out: Annotated[Optional[Path], typer.Option("--out", help="결과를 저장할 JSON 파일")] = None,
+) -> None:
+    """백엔드를 시험 데이터로 재기."""
+    from chatbot.backends import check_options
+
+    check_options(backend, data=data, encoder=encoder, device=device)
+    from training.evaluate import evaluate_retrieval, report_lines
+
+    if backend != "retrieval":
+        raise UsageError(f"{backend} 백엔드를 재는 방법이 아직 없어요. --backend retrieval을 써 주세요.")
+    from chatbot.screens.progress import ProgressReport
+
+    with ProgressReport("색인 만드는 중") as bar:
+        figures = evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar)
+    if out:
+        _write_out(out, json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
+    if as_json:
+        _json(figures)
+    else:
+        typer.echo("\n".join(report_lines(figures)))
+
+
+@history_app.command("list")
+def history_list(as_json: AsJson = False) -> None:
+    """저장된 대화 목록."""
+    from chatbot.screens.console import output
+    from chatbot.screens.records import print_conversations
+
+    with _stored_history() as history:
+        summaries = history.conversations()
+    if as_json:
+        for summary in summaries:
+            _json(dataclasses.asdict(summary))
+    elif summaries:
+        print_conversations(output(), summaries)
+    else:
+        _note("저장된 대화가 없어요. chatbot talk로 시작해 보세요.")
+
+
+@history_app.command("show")
+def history_show(
+    conversation: Annotated[Optional[str], typer.Argument(metavar="[번호]", help="대화 번호 (없으면 마지막)")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """대화 한 편 보기."""
+    from chatbot.screens.console import output
+    from chatbot.screens.records import print_records, record_json
+
+    with _stored_history() as history:
+        records = history.records(_one(history, conversation))
+    if as_json:
+        for record in records:
+            _json(record_json(record))
+    else:
+        print_records(output(), records)
+
+
+@history_app.command("search")
+def history_search(
+    text: Annotated[str, typer.Argument(metavar="말", help="찾을 말")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="최대 몇 개")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """지난 대화에서 말 찾기."""
+    from chatbot.screens.console import output
+    from chatbot.screens.records import print_hits, record_json
+
+    with _stored_history() as history:
+        records = history.search(text, limit)
+    if as_json:
+        for record in records:
+            _json(record_json(record))
+    else:
+        print_hits(output(), records, text)
+
+
+@history_app.command("export")
+def history_export(
+    conversation: Annotated[str, typer.Argument(metavar="번호", help="대화 번호")],
+    out: Annotated[Optional[Path], typer.Option("--out", help="저장할 파일 (없으면 표준 출력)")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """대화 내보내기 (글 또는 --json으로 messages 형식)."""
+    from chatbot.screens.commands import conversation_text
+
+    with _stored_history() as history:
+        past = history.load(history.find(conversation))
+    exported = conversation_text(past, as_json or (out is not None and out.suffix == ".jsonl"))
+    if out:
+        _write_out(out, exported)
+    else:
+        typer.echo(exported, nl=False)
+
+
+@history_app.command("delete")
+def history_delete(
+    conversation: Annotated[str, typer.Argument(metavar="번호", help="대화 번호")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="묻지 않고 지우기")] = False,
+) -> None:
+    """대화 지우기."""
+    with _stored_history() as history:
+        found = history.find(conversation)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError("지우려면 --yes를 붙여 주세요.")
+            if not typer.confirm(f"대화 {found}을(를) 지울까요?"):
+                return
+        history.delete(found)
+    _note(f"대화 {found}을(를) 지웠어요.")
+
+
+@data_app.command("check")
+def data_check(
+    file: Annotated[Optional[Path], typer.Argument(metavar="[파일]", help="파일이나 폴더 (없으면 함께 온 데이터)")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """데이터 형식을 검사하고 수를 세기."""
+    from chatbot.datacheck import check
+
+    report = check(file)
+    if as_json:
+        _json(dataclasses.asdict(report))
+    else:
+        for name, count in report.counts.items():
+            typer.echo(f"{name}\t{count}")
+        for problem in report.problems:
+            _note(problem)
+    if report.problems:
+        raise ChatbotError(f"고칠 곳이 {len(report.problems)}군데 있어요.")
+    _note("잘못된 곳이 없어요.")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """장치, 버전, 파일 위치, 빠진 것 살펴보기."""
+    from chatbot.doctor import examine
+
+    facts, missing = examine()
+    if as_json:
+        _json({**facts, "missing": missing})
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name}\t{value}")
+        for problem in missing:
+            _note(problem)
+        if not missing:
+            _note("빠진 것이 없어요.")
+    if missing:
+        raise typer.Exit(1)
+
+
+# --- helpers
+
+
+def _open(name: str, **options: Any) -> Any:
+    """Open a backend in the foreground, with progress where it takes long, and say its notes."""
+    from chatbot.backends import check_options, open_backend
+    from chatbot.screens.progress import ProgressReport
+
+    check_options(name, **options)
+    with ProgressReport("색인 만드는 중") as bar:
+        backend = open_backend(name, **options, **_progress_for(name, bar))
+    for note in getattr(backend, "notes", ()):
+        _note(note)
+    return backend
+
+
+def _progress_for(name: str, progress: Any) -> dict[str, Any]:
+    """Offer progress to backends that can report it."""
+    from chatbot.backends import check_options
+
+    try:
+        check_options(name, progress=progress)
+    except UsageError:
+        return {}
+    return {"progress": progress}
+
+
+@contextmanager
+def _history(no_history: bool) -> Iterator[History | None]:
+    """Open the history for a conversation; trouble with it is said, and the talk goes on unsaved."""
+    if no_history:
+        yield None
+        return
+    from chatbot.history import History, HistoryError
+
+    try:
+        history = History()
+    except HistoryError as error:
+        _note(f"{error} 이번 대화는 저장되지 않아요.")
+        yield None
+        return
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+@contextmanager
+def _stored_history() -> Iterator[History]:
+    from chatbot.history import History
+
+    history = History()
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+def _past(history: History | None, go_on: bool, resume: str | None) -> Conversation | None:
+    if go_on and resume:
+        raise UsageError("--continue와 --resume은 함께 쓸 수 없어요. 하나만 써 주세요.")
+    if history is None or not (go_on or resume):
+        return None
+    return history.load(_one(history, resume))
+
+
+def _one(history: History, conversation: str | None) -> str:
+    """Return the id of the conversation named, or of the last one."""
+    if conversation is not None:
+        return history.find(conversation)
+    last = history.last_id()
+    if last is None:
+        raise ChatbotError("저장된 대화가 없어요. chatbot talk로 시작해 보세요.")
+    return last
+
+
+def _style(name: str) -> Literal["polite", "casual"] | None:
+    return "polite" if name == "polite" else "casual" if name == "casual" else None
+
+
+def _write_out(path: Path, text: str) -> None:
+    from chatbot.resources import write_private
+
+    try:
+        write_private(path, text)
+    except OSError as error:
+        raise ChatbotError(f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요.") from error
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _note(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def main() -> None:
+    """Run the command line with UTF-8 streams; a closed pipe ends it quietly."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(encoding="utf-8", errors="replace")
+    try:
+        app()
+    except BrokenPipeError:
+        # Whoever read us has left; nothing may be flushed to them at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""Progress of long work: a Rich bar on a terminal, plain lines elsewhere.
+
+Rich is loaded when there is something to show, so that work already done costs no start-up.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class ProgressReport:
+    """Call it with ``(done, total)``; use it as a context manager, so that the bar goes away."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._bar: Progress | None = None
+        self._tenths = -1
+
+    def __enter__(self) -> ProgressReport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the work has come."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = progress_bar(sys.stderr)
+                self._bar.add_task(self._description, total=total, rate="")
+                self._bar.start()
+            advance(self._bar, done, total)
+        elif 10 * done // max(total, 1) > self._tenths:
+            self._tenths = 10 * done // max(total, 1)
+            print(f"{self._description} {done}/{total}", file=sys.stderr, flush=True)
+
+
+def progress_bar(stream: TextIO) -> Progress:
+    """Return a bar with rate and ETA that goes away when it is done."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}", markup=False),
+        progress.TimeRemainingColumn(),
+        console=Console(file=stream, markup=False, highlight=False, emoji=False),
+        transient=True,
+    )
+
+
+def advance(bar: Progress, done: int, total: int, description: str | None = None) -> None:
+    """Move the only task of ``bar``."""
+    task = bar.tasks[0]
+    rate = f"{task.speed:,.0f}/초" if task.speed else ""
+    bar.update(task.id, completed=done, total=total, rate=rate, description=description or task.description)
