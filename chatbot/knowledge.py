@@ -171,6 +171,8 @@ def _load(name: str, files: list[Path]) -> Knowledge:
     ]
     if files and not (own or entries):
         raise DataError(f"{files[0]}: 질문과 답이 하나도 없어요. 파일 내용을 확인해 주세요.")
+    # Where there are intents, they answer what opens a talk, with more wordings.
+    entries = [entry for entry in entries if entry.context or not intents]
     return Knowledge(name, own + entries, digest.hexdigest()[:16], intents)
 
 
@@ -251,7 +253,7 @@ def _answers(source: str, texts: list[str]) -> Answers:
 
 
 def _dialogue_entries(row: dict[str, Any], place: str) -> list[Entry]:
-    """Return an entry for every reply with an exchange before it; what opens a talk stands in intents."""
+    """Return an entry for every reply, with the exchange before it as its context."""
     messages = [(m["role"], one_line(normalise(m["content"]))) for m in row["messages"]]
     style = row.get("meta", {}).get("style")
     entries = []
@@ -269,6 +271,5 @@ def _dialogue_entries(row: dict[str, Any], place: str) -> list[Entry]:
                 casual=(reply,) if style == "casual" else (),
             )
         context = context_of(text for _, text in messages[max(0, i - 3) : i - 1])
-        if context or "meta" not in row:
-            entries.append(Entry(messages[i - 1][1], answers, context))
+        entries.append(Entry(messages[i - 1][1], answers, context))
     return entries

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chatbot.knowledge import DataError, load_knowledge, load_taught, taught_path, teach
+
+
+def test_shipped_set_is_large_enough() -> None:
+    shipped = load_knowledge()
+    assert len(shipped.intents) >= 400
+    assert len({intent.topic for intent in shipped.intents}) >= 30
+    assert len({e.answers.source.split("#")[0] for e in shipped.entries if e.context}) >= 60
+    assert all(len(i.questions) >= 3 and i.dev_questions and i.test_questions for i in shipped.intents)
+
+
+def test_held_out_wordings_are_not_indexed() -> None:
+    shipped = load_knowledge()
+    indexed = {entry.question for entry in shipped.entries if not entry.context}
+    held_out = {text for half in ("dev", "test") for text, _ in shipped.held_out(half)}
+    assert held_out and not indexed & held_out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
+@pytest.mark.parametrize("header", ["question,answer", "Q,A,label"])
+def test_csv(tmp_path: Path, encoding: str, header: str) -> None:
+    label = ",0" if "label" in header else ""
+    file = tmp_path / "pairs.csv"
+    file.write_bytes(f'{header}\n안녕?,"친구야, 반가워"{label}\n안녕?,어서 와요{label}\n'.encode(encoding))
+    entries = load_knowledge(file).entries
+    assert [entry.question for entry in entries] == ["안녕?"]
+    assert entries[0].answers.casual == ("친구야, 반가워",)
+    assert entries[0].answers.polite == ("어서 와요",)
+
+
+def test_jsonl_pairs_and_dialogues(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    messages = [
+        {"role": "user", "content": "고양이 키워?"},
+        {"role": "assistant", "content": "응, 두 마리."},
+        {"role": "user", "content": "이름은?"},
+        {"role": "assistant", "content": "콩이랑 팥이야."},
+    ]
+    rows = [{"question": "뭐해", "answer": "놀아"}, {"id": "d", "messages": messages, "meta": {"style": "casual"}}]
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    entries = load_knowledge(file).entries
+    assert [(e.question, e.context) for e in entries] == [
+        ("뭐해", ""),
+        ("고양이 키워?", ""),
+        ("이름은?", "고양이 키워? 응, 두 마리."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "x,y\n1,2\n", "2번째 줄"),
+        ("a.csv", "question,answer\n안녕,\n", "2번째 줄"),
+        ("a.jsonl", '{"question": "안녕", "answer": "응"}\n{broken\n', "2번째 줄"),
+        ("a.jsonl", '["목록"]\n', "1번째 줄"),
+        ("a.csv", "question,answer\n", "하나도 없어요"),
+    ],
+)
+def test_bad_files_name_the_line(tmp_path: Path, name: str, content: str, says: str) -> None:
+    file = tmp_path / name
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        load_knowledge(file)
+    assert says in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_missing_data_is_explained() -> None:
+    with pytest.raises(DataError, match="없는이름"):
+        load_knowledge("없는이름")
+
+
+def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("question,answer\n안녕,응\n", encoding="utf-8")
+    first = load_knowledge(file).fingerprint
+    file.write_text("question,answer\n안녕,네\n", encoding="utf-8")
+    assert load_knowledge(file).fingerprint != first
+
+
+def test_teaching_replaces_the_older_answer_and_stays_private() -> None:
+    assert load_taught().entries == []
+    teach("점심 뭐 먹지?", "김밥!")
+    teach("점심뭐먹지", "국수!")
+    assert [e.answers.casual for e in load_taught().entries] == [("국수!",)]
+    assert taught_path().stat().st_mode & 0o077 == 0

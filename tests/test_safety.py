@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from chatbot.dialogue import Conversation
+from chatbot.knowledge import labelled_lines, load_knowledge
+from chatbot.privacy import mask
+from chatbot.safety import acceptable, crisis, crisis_reply
+
+
+def test_dev_lines_are_told_apart() -> None:
+    lines = labelled_lines("crisis", "dev")
+    crises = [text for text, label in lines if label != "none"]
+    others = [text for text, label in lines if label == "none"]
+    assert sum(crisis(text) is not None for text in crises) >= 0.95 * len(crises)
+    assert sum(crisis(text) is not None for text in others) <= 0.05 * len(others)
+
+
+def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
+    assert crisis("죽 고 싶 어") == "suicide"
+    assert crisis("자1살 생각이 나") == "suicide"
+
+
+@pytest.mark.parametrize("idiom", ["배고파 죽겠다", "웃겨서 죽는 줄", "더워 죽을 것 같아", "자살골 넣었어", "죽 먹고 싶다"])
+def test_daily_idioms_are_no_crisis(idiom: str) -> None:
+    assert crisis(idiom) is None
+
+
+def test_no_question_of_ours_is_taken_for_a_crisis() -> None:
+    flagged = [e.question for e in load_knowledge().entries if crisis(e.question)]
+    assert flagged == []
+
+
+@pytest.mark.parametrize("label", ["suicide", "self-harm", "violence", "abuse"])
+@pytest.mark.parametrize("style", ["polite", "casual"])
+def test_crisis_replies_name_a_help_line_and_do_not_repeat(label: str, style: str) -> None:
+    talk = Conversation()
+    said = []
+    for _ in range(3):
+        reply = crisis_reply(label, talk, style)  # type: ignore[arg-type]
+        talk.add("assistant", reply.text)
+        said.append(reply.text)
+        assert any(line in reply.text for line in ("109", "1577-0199", "1388", "1366", "112", "119"))
+        assert mask(reply.text) == reply.text
+    assert len(set(said)) == 3
+
+
+def test_output_filter() -> None:
+    assert not acceptable("야 이 병신아")
+    assert not acceptable("그냥 나가 죽어")
+    assert acceptable("시발점에서 출발해요")
+    assert acceptable("배고파 죽겠어")

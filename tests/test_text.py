@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from chatbot.dialogue import Conversation
+from chatbot.style import reply_style, speech_level
+from chatbot.text import normalise, one_line, printable, squeeze
+
+
+def test_normalise_composes_hangul_from_macos() -> None:
+    assert normalise(unicodedata.normalize("NFD", "안녕 ㅋㅋㅠ")) == "안녕 ㅋㅋㅠ"
+
+
+def test_normalise_keeps_laughing_apart_from_crying() -> None:
+    # NFKC would fuse these into one syllable.
+    assert normalise("ㅋㅠ") == "ㅋㅠ"
+
+
+@pytest.mark.parametrize(
+    "dangerous",
+    ["\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x9b31m", "\x07", "\u202e", "\x1b[?1049h"],
+)
+def test_printable_removes_what_drives_a_terminal(dangerous: str) -> None:
+    left = printable(f"가{dangerous}나")
+    assert left[0] == "가" and left[-1] == "나"
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e" for c in left)
+
+
+def test_printable_keeps_lines_tabs_and_joined_emoji() -> None:
+    assert printable("가\n나\t👩‍💻") == "가\n나\t👩‍💻"
+
+
+def test_one_line_and_squeeze() -> None:
+    assert one_line(" 가\n 나 ") == "가 나"
+    assert squeeze("안녕, 하세요! ㅋ") == squeeze("안녕하세요ㅋ")
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("오늘 너무 피곤해요ㅠㅠ", "polite"),
+        ("감사합니다", "polite"),
+        ("뭐 하고 있습니까?", "polite"),
+        ("네", "polite"),
+        ("그렇죠~", "polite"),
+        ("오늘 너무 피곤해", "casual"),
+        ("뭐해?ㅋㅋ", "casual"),
+        ("그게 아니다", "casual"),
+        ("바쁘니까", "casual"),
+        ("안녕", "casual"),
+        ("머리가 빠져", "casual"),
+        ("ㅋㅋㅋ", None),
+        ("ㅇㅇ", None),
+        ("hello", None),
+        ("필요", None),
+    ],
+)
+def test_speech_level(text: str, level: str | None) -> None:
+    assert speech_level(text) == level
+
+
+def test_one_polite_ending_makes_it_polite() -> None:
+    assert speech_level("아 진짜 힘들다. 쉬고 싶어요") == "polite"
+
+
+def test_reply_style_mirrors_the_last_word_that_shows_it() -> None:
+    talk = Conversation()
+    assert reply_style(talk) == "polite"
+    talk.add("user", "뭐해?")
+    talk.add("assistant", "기다리고 있었어요.")
+    talk.add("user", "ㅋㅋ")
+    assert reply_style(talk) == "casual"
+    talk.style = "polite"
+    assert reply_style(talk) == "polite"
