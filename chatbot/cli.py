@@ -420,6 +420,8 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
             reconfigure(encoding="utf-8", errors="replace")
+    # Where the locale is not UTF-8, Python hands over undecoded bytes as surrogates.
+    sys.argv = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv]
     try:
         app()
     except BrokenPipeError:

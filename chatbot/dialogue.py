@@ -27,11 +27,15 @@ class Turn:
 
 @dataclass
 class Conversation:
-    """The turns of one talk, oldest first. ``style`` ``None`` means: mirror the user."""
+    """The turns of one talk, oldest first. ``style`` ``None`` means: mirror the user.
+
+    ``rejected`` holds replies that were asked for again; a backend should find other words.
+    """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     turns: list[Turn] = field(default_factory=list)
     style: Literal["polite", "casual"] | None = None
+    rejected: list[str] = field(default_factory=list)
 
     def add(self, role: Role, text: str, name: str | None = None) -> Turn:
         """Append a turn and return it."""

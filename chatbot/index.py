@@ -78,7 +78,7 @@ class Index:
     ) -> None:
         self.entries, self.encoder = entries, encoder
         self.dense, self.context, self.tfidf, self.calibration = dense, context, tfidf, calibration
-        self._has_context = np.array([bool(e.context) for e in entries], dtype=bool)
+        self.has_context = np.array([bool(e.context) for e in entries], dtype=bool)
 
     @classmethod
     def build(cls, knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
@@ -116,7 +116,7 @@ class Index:
         vectors = self.encoder.encode([text, context] if context else [text])
         before = np.zeros(len(self.entries), dtype=np.float32)
         if context:
-            before[self._has_context] = self.context @ vectors[1]
+            before[self.has_context] = self.context @ vectors[1]
         return Similarities(self.dense @ vectors[0], self.tfidf.similarities(text), before)
 
     def score(
@@ -129,7 +129,7 @@ class Index:
         else:
             own = found.dense if scorer == "dense" else found.tfidf
         bonus = fitted.context_weight * (found.context - fitted.context_pivot)
-        return np.where(self._has_context, own + bonus, own).astype(np.float32)
+        return np.where(self.has_context, own + bonus, own).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write the index, whole or not at all."""
@@ -159,7 +159,7 @@ class Index:
                 Tfidf.load(folder, "tfidf", len(entries), load_terms(folder)),
                 Calibration(**facts["calibration"]),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
 
 

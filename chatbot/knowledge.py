@@ -165,10 +165,9 @@ def _load(name: str, files: list[Path]) -> Knowledge:
                     "question·answer 열이나 messages 형식인지 확인해 주세요."
                 ) from error
     own = [Entry(q, i.answers) for i in intents for q in i.questions]
-    own += [
-        Entry(question, _answers(f"{name}#{n}", answers))
-        for n, (question, answers) in enumerate(pairs.values(), start=1)
-    ]
+    same_answers: dict[tuple[str, ...], Answers] = {}  # questions with the same answers are one intent
+    for n, (question, texts) in enumerate(pairs.values(), start=1):
+        own.append(Entry(question, same_answers.setdefault(tuple(texts), _answers(f"{name}#{n}", texts))))
     if files and not (own or entries):
         raise DataError(f"{files[0]}: 질문과 답이 하나도 없어요. 파일 내용을 확인해 주세요.")
     # Where there are intents, they answer what opens a talk, with more wordings.

@@ -65,6 +65,7 @@ class Session:
     def retry(self) -> Iterator[str | Reply]:
         """Take back the last reply and answer the last utterance again; nothing without one."""
         if self.conversation.turns and self.conversation.turns[-1].role == "assistant":
+            self.conversation.rejected.append(self.conversation.turns[-1].text)
             self._take_back(1)
         if self.conversation.turns:
             yield from self._answer()

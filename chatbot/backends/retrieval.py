@@ -22,6 +22,7 @@ from chatbot.text import one_line
 
 KEPT_CANDIDATES = 5
 OFFERED = 2  # questions named when the bot does not know
+_RANKED = 50  # entries looked at more closely
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
 
@@ -103,7 +104,10 @@ class RetrievalBackend(Backend):
         ranked: list[tuple[float, Entry]] = []
         for index in (self.taught, self.index):
             scores = index.score(index.compare(utterance, context), self.scorer)
-            for i in np.argsort(-scores)[: 10 * KEPT_CANDIDATES]:
+            order = np.argsort(-scores)
+            # Some that stand alone are always among them: they are what is offered at a loss.
+            alone = order[~index.has_context[order]]
+            for i in dict.fromkeys([*order[:_RANKED], *alone[:_RANKED]]):
                 entry = index.entries[int(i)]
                 penalty = 0.0 if entry.answers.has_style(style) or index is self.taught else _WRONG_STYLE
                 ranked.append((float(scores[i]) - penalty, entry))
@@ -138,7 +142,7 @@ def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> 
     """Return the answer said least often in this conversation, starting anywhere in the list."""
     choices = answers.in_style(style)
     start = zlib.crc32(f"{conversation.id}/{answers.source}".encode()) % len(choices)
-    said = conversation.said("assistant")
+    said = conversation.said("assistant") + conversation.rejected
     return min(choices[start:] + choices[:start], key=said.count)
 
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chatbot.index import Calibration, Index, index_key, leave_one_out, open_index
+from chatbot.knowledge import Knowledge, follow_ups, labelled_lines, load_knowledge
+from chatbot.models.encoder import Progress, Vectors, load_encoder
+from chatbot.text import normalise
+
+
+class Counting:
+    """The shipped encoder, counting what it encodes."""
+
+    def __init__(self) -> None:
+        self._encoder = load_encoder()
+        self.name, self.fingerprint, self.notes = "counting", self._encoder.fingerprint, self._encoder.notes
+        self.count = 0
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        self.count += len(texts)
+        return self._encoder.encode(texts, progress)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Knowledge:
+    file = tmp_path / "own.csv"
+    file.write_text(
+        "question,answer\n비가 온다,우산 챙겨\n비 오네,우산 챙겨\n배고파,밥 먹자\n졸려,얼른 자\n", encoding="utf-8"
+    )
+    return load_knowledge(file)
+
+
+def test_search_is_exact_cosine() -> None:
+    knowledge, encoder = load_knowledge(), load_encoder()
+    index = open_index(knowledge, encoder)
+    query = "요즘 잠이 안 와서 힘들어요"
+    vectors = encoder.encode([normalise(e.question) for e in knowledge.entries])
+    expected = vectors.astype(np.float64) @ encoder.encode([query])[0]
+    found = index.compare(query)
+    assert np.corrcoef(found.dense, expected)[0, 1] > 0.999
+    np.testing.assert_allclose(found.dense, index.dense @ encoder.encode([query])[0], atol=1e-6)
+
+
+def test_cache_is_used_and_memory_mapped(own: Knowledge, home: Path) -> None:
+    encoder = Counting()
+    first = open_index(own, encoder)
+    built = encoder.count
+    assert built > 0
+    second = open_index(own, encoder)
+    assert encoder.count == built
+    assert isinstance(second.dense, np.memmap)
+    assert second.calibration == first.calibration
+    np.testing.assert_array_equal(second.dense, first.dense)
+
+
+def test_cache_is_rebuilt_when_data_or_encoder_change(own: Knowledge) -> None:
+    encoder = Counting()
+    key = index_key(own, encoder)
+    changed = Knowledge(own.name, own.entries, "other", own.intents)
+    assert index_key(changed, encoder) != key
+    encoder.fingerprint = "other"
+    assert index_key(own, encoder) != key
+
+
+@pytest.mark.parametrize("damage", ["index.json", "dense.npy", "terms.json", "tfidf-rows.npy"])
+def test_a_damaged_cache_is_built_anew(own: Knowledge, home: Path, damage: str) -> None:
+    encoder = Counting()
+    open_index(own, encoder)
+    (home / "indexes" / index_key(own, encoder) / damage).write_bytes(b"")
+    before = encoder.count
+    assert open_index(own, encoder).dense.shape[0] == len(own.entries)
+    assert encoder.count > before
+
+
+def test_a_home_that_cannot_be_written_does_not_stop_it(own: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Index, folder: Path) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Index, "save", refuse)
+    assert open_index(own, load_encoder()).compare("비").dense.shape == (4,)
+
+
+def test_progress_reaches_the_end(own: Knowledge) -> None:
+    seen: list[tuple[int, int]] = []
+    Index.build(own, load_encoder(), lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(own.entries), len(own.entries))
+
+
+def test_leave_one_out_takes_answers_with_several_wordings(own: Knowledge) -> None:
+    assert {question for question, _, _ in leave_one_out(own.entries)} == {"비가 온다", "비 오네"}
+
+
+def test_context_tells_equal_follow_ups_apart() -> None:
+    index = open_index(load_knowledge(), load_encoder())
+    with_context = [e for e in index.entries if e.context]
+    same = [e for e in with_context if e.question.rstrip("?") in ("왜", "왜요")]
+    assert len(same) >= 10
+    hits = 0
+    for entry in same:
+        scores = index.score(index.compare(entry.question, entry.context))
+        hits += index.entries[int(scores.argmax())].answers.source == entry.answers.source
+    assert hits >= 0.9 * len(same)
+
+
+def test_held_out_follow_ups_are_found_better_with_the_turn_before() -> None:
+    index = open_index(load_knowledge(), load_encoder())
+
+    def right(use: bool) -> int:
+        calibration = None if use else Calibration(index.calibration.dense_weight, 0.0, 0.0)
+        hits = 0
+        for item in follow_ups("test"):
+            scores = index.score(index.compare(item.question, item.context if use else ""), "fused", calibration)
+            hits += index.entries[int(scores.argmax())].answers.source == item.target
+        return hits
+
+    assert right(True) > right(False)
+
+
+def test_a_first_utterance_is_not_taken_for_a_follow_up() -> None:
+    index = open_index(load_knowledge(), load_encoder())
+    scores = index.score(index.compare("오늘 너무 피곤해"))
+    assert not index.entries[int(scores.argmax())].context
+
+
+def test_floor_parts_known_from_strange_lines() -> None:
+    index = open_index(load_knowledge(), load_encoder())
+    floor = index.calibration.floor("fused")
+    strange = [text for text, label in labelled_lines("unseen", "dev") if label == "ood"]
+    declined = np.mean([index.score(index.compare(text)).max() < floor for text in strange])
+    answered = np.mean([index.score(index.compare(t)).max() >= floor for t, _ in load_knowledge().held_out("dev")])
+    assert declined + answered > 1.2

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatbot.backends.retrieval import RetrievalBackend
+from chatbot.dialogue import Conversation, Reply
+from chatbot.errors import UsageError
+from chatbot.knowledge import labelled_lines, load_knowledge
+from chatbot.style import speech_level
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> RetrievalBackend:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATBOT_HOME", str(tmp_path_factory.mktemp("home")))
+        return RetrievalBackend()
+
+
+def ask(backend: RetrievalBackend, text: str, talk: Conversation | None = None) -> Reply:
+    talk = talk or Conversation()
+    talk.add("user", text)
+    reply = backend.reply(talk)
+    talk.add("assistant", reply.text)
+    return reply
+
+
+def test_an_indexed_question_gets_one_of_its_answers(backend: RetrievalBackend) -> None:
+    intents = {intent.id: intent for intent in load_knowledge().intents}
+    for question, source in [("오늘 너무 피곤해", "fatigue-tired-01"), ("오늘 기분이 좋아", "joy-mood-01")]:
+        reply = ask(backend, question)
+        assert reply.text in intents[source].answers.casual
+        assert reply.score == pytest.approx(1.0, abs=0.02)
+        assert reply.candidates[0].text == reply.text and reply.candidates[0].source.startswith(source)
+        assert reply.seconds is not None and reply.seconds > 0
+        assert all(0 <= c.score <= 1.5 for c in reply.candidates)
+
+
+def test_answers_vary_and_are_not_repeated_until_all_were_said(backend: RetrievalBackend) -> None:
+    talk = Conversation()
+    said = [ask(backend, "오늘 너무 피곤해", talk).text for _ in range(3)]
+    assert len(set(said)) == 3
+    first_words = {ask(backend, "오늘 너무 피곤해", Conversation(id=str(n))).text for n in range(20)}
+    assert len(first_words) > 1
+
+
+def test_style_mirrors_the_user_unless_set(backend: RetrievalBackend) -> None:
+    assert speech_level(ask(backend, "오늘 너무 피곤해요").text) == "polite"
+    assert speech_level(ask(backend, "오늘 너무 피곤해").text) != "polite"
+    assert speech_level(ask(backend, "오늘 너무 피곤해", Conversation(style="polite")).text) == "polite"
+    assert speech_level(ask(backend, "오늘 너무 피곤해요", Conversation(style="casual")).text) != "polite"
+
+
+def test_it_says_in_varied_words_that_it_does_not_know_and_offers_questions(backend: RetrievalBackend) -> None:
+    talk = Conversation()
+    strange = [text for text, label in labelled_lines("unseen", "dev") if label == "ood"]
+    floor = backend.index.calibration.floor("fused")
+    replies = [reply for text in strange if (reply := ask(backend, text, talk)).score is not None and reply.score < floor]
+    assert len(replies) > len(strange) / 2
+    indexed = {entry.question for entry in backend.knowledge.entries}
+    for reply in replies:
+        assert sum(f"'{q}'" in reply.text for q in indexed) >= 2, reply.text
+    assert len({reply.text.split("'")[0] for reply in replies}) >= 5
+
+
+def test_a_follow_up_depends_on_what_came_before(backend: RetrievalBackend) -> None:
+    entries = [e for e in backend.knowledge.entries if e.question == "왜?"][:4]
+    assert len(entries) == 4
+    dialogues = backend.knowledge.entries
+    replies = []
+    for entry in entries:
+        index = dialogues.index(entry)
+        assert dialogues[index].context
+        talk = Conversation(style="casual" if entry.answers.casual else "polite")
+        # The context is one text; give it back as the exchange it was.
+        talk.add("user", entry.context.split(" ", 1)[0])
+        talk.add("assistant", entry.context.split(" ", 1)[1])
+        replies.append(ask(backend, "왜?", talk).text)
+    assert len(set(replies)) >= 3
+
+
+def test_every_scorer_answers(backend: RetrievalBackend) -> None:
+    try:
+        for scorer in ("dense", "tfidf", "fused"):
+            backend.adjust("scorer", scorer)
+            assert backend.settings == {"scorer": scorer}
+            assert ask(backend, "오늘 너무 피곤해").model == f"encoder/{scorer}"
+    finally:
+        backend.adjust("scorer", "fused")
+    with pytest.raises(UsageError):
+        backend.adjust("scorer", "bm25")
+    with pytest.raises(UsageError):
+        backend.adjust("temperature", "1")
+
+
+def test_taught_answers_win_at_once_and_last() -> None:
+    backend = RetrievalBackend()
+    backend.teach("오늘 너무 피곤해", "그럼 마루 등에 기대!")
+    assert ask(backend, "오늘 너무 피곤해").text == "그럼 마루 등에 기대!"
+    assert ask(backend, "오늘 너무 피곤해요").text == "그럼 마루 등에 기대!"
+    assert ask(RetrievalBackend(), "오늘 너무 피곤해").text == "그럼 마루 등에 기대!"
+    assert ask(backend, "비 오네").text != "그럼 마루 등에 기대!"
+
+
+def test_pairs_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("Q,A,label\n학식 뭐야?,돈까스래,0\n시험 언제야?,다음 주 화요일,0\n", encoding="utf-8")
+    backend = RetrievalBackend(data=str(file))
+    assert ask(backend, "학식 뭐야").text == "돈까스래"
+
+
+def test_style_set_serves_pairs_that_have_only_one(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("question,answer\n뭐해,그냥 누워 있어\n", encoding="utf-8")
+    talk = Conversation(style="polite")
+    assert ask(RetrievalBackend(data=str(file)), "뭐해", talk).text == "그냥 누워 있어"
