@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -48,16 +48,18 @@ app.add_typer(data_app, name="data")
 
 
 BackendName = Annotated[str, typer.Option("--backend", "-b", help="대답하는 백엔드")]
-ModelName = Annotated[Optional[str], typer.Option("--model", help="생성 모델: 이름, 폴더, 허브 이름")]
-EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="문장 인코더: 이름, 폴더, 허브 이름")]
-DataName = Annotated[Optional[str], typer.Option("--data", help="질문과 답: 데이터셋 이름이나 CSV·JSONL 파일")]
-ScorerName = Annotated[Optional[str], typer.Option("--scorer", help="점수 방식: fused, dense, tfidf")]
+ModelName = Annotated[str | None, typer.Option("--model", help="생성 모델: 이름, 폴더, 허브 이름")]
+EncoderName = Annotated[str | None, typer.Option("--encoder", help="문장 인코더: 이름, 폴더, 허브 이름")]
+DataName = Annotated[str | None, typer.Option("--data", help="질문과 답: 데이터셋 이름이나 CSV·JSONL 파일")]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help="점수 방식: fused, dense, tfidf")]
 Device = Annotated[str, typer.Option("--device", help="장치: auto, cpu, cuda, mps")]
-Style = Annotated[Literal["auto", "polite", "casual"], typer.Option("--style", help="말투: auto는 상대에 맞춤")]
-Seed = Annotated[Optional[int], typer.Option("--seed", help="생성의 난수 씨앗")]
-Temperature = Annotated[Optional[float], typer.Option("--temperature", help="생성의 온도")]
-TopP = Annotated[Optional[float], typer.Option("--top-p", help="생성의 top-p")]
-MaxNewTokens = Annotated[Optional[int], typer.Option("--max-new-tokens", help="답의 최대 토큰 수")]
+Style = Annotated[
+    Literal["auto", "polite", "casual"], typer.Option("--style", help="말투: auto는 상대에 맞춤")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="생성의 난수 씨앗")]
+Temperature = Annotated[float | None, typer.Option("--temperature", help="생성의 온도")]
+TopP = Annotated[float | None, typer.Option("--top-p", help="생성의 top-p")]
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="답의 최대 토큰 수")]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="대화를 저장하지 않기")]
 AsJson = Annotated[bool, typer.Option("--json", help="프로그램이 읽을 JSON으로")]
 
@@ -66,7 +68,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="프로그램이 읽을 JSO
 def talk(
     backend: BackendName = "retrieval",
     go_on: Annotated[bool, typer.Option("--continue", "-c", help="마지막 대화 이어 하기")] = False,
-    resume: Annotated[Optional[str], typer.Option("--resume", help="이 번호의 대화 이어 하기")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", help="이 번호의 대화 이어 하기")] = None,
     style: Style = "auto",
     no_history: NoHistory = False,
     model: ModelName = None,
@@ -114,7 +116,7 @@ def talk(
 
 @app.command()
 def ask(
-    text: Annotated[Optional[list[str]], typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
+    text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
     backend: BackendName = "retrieval",
     k: Annotated[int, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = 1,
     style: Style = "auto",
@@ -164,9 +166,9 @@ def evaluate(
     data: DataName = None,
     encoder: EncoderName = None,
     device: Device = "auto",
-    sts: Annotated[Optional[Path], typer.Option("--sts", help="문장 유사도 파일 (a, b, score)")] = None,
+    sts: Annotated[Path | None, typer.Option("--sts", help="문장 유사도 파일 (a, b, score)")] = None,
     as_json: AsJson = False,
-    out: Annotated[Optional[Path], typer.Option("--out", help="결과를 저장할 JSON 파일")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="결과를 저장할 JSON 파일")] = None,
 ) -> None:
     """백엔드를 시험 데이터로 재기."""
     from chatbot.backends import check_options
@@ -207,7 +209,9 @@ def history_list(as_json: AsJson = False) -> None:
 
 @history_app.command("show")
 def history_show(
-    conversation: Annotated[Optional[str], typer.Argument(metavar="[번호]", help="대화 번호 (없으면 마지막)")] = None,
+    conversation: Annotated[
+        str | None, typer.Argument(metavar="[번호]", help="대화 번호 (없으면 마지막)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """대화 한 편 보기."""
@@ -245,7 +249,7 @@ def history_search(
 @history_app.command("export")
 def history_export(
     conversation: Annotated[str, typer.Argument(metavar="번호", help="대화 번호")],
-    out: Annotated[Optional[Path], typer.Option("--out", help="저장할 파일 (없으면 표준 출력)")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="저장할 파일 (없으면 표준 출력)")] = None,
     as_json: AsJson = False,
 ) -> None:
     """대화 내보내기 (글 또는 --json으로 messages 형식)."""
@@ -279,7 +283,9 @@ def history_delete(
 
 @data_app.command("check")
 def data_check(
-    file: Annotated[Optional[Path], typer.Argument(metavar="[파일]", help="파일이나 폴더 (없으면 함께 온 데이터)")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[파일]", help="파일이나 폴더 (없으면 함께 온 데이터)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """데이터 형식을 검사하고 수를 세기."""
@@ -403,7 +409,9 @@ def _write_out(path: Path, text: str) -> None:
     try:
         write_private(path, text)
     except OSError as error:
-        raise ChatbotError(f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요.") from error
+        raise ChatbotError(
+            f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
+        ) from error
 
 
 def _json(value: Any) -> None:

@@ -57,7 +57,9 @@ def check(path: Path | None = None) -> Report:
             elif "label" in row:
                 checker.labelled(row, place, file)
             else:
-                report.problems.append(f"{place}: 알 수 없는 형식이에요. data/README.md의 형식에 맞춰 주세요.")
+                report.problems.append(
+                    f"{place}: 알 수 없는 형식이에요. data/README.md의 형식에 맞춰 주세요."
+                )
     checker.finish()
     return report
 

@@ -87,9 +87,7 @@ class Backend(Protocol):
 
     def reply(self, conversation: Conversation) -> Reply:
         """Return the answer whole: the last item of :meth:`stream`."""
-        reply: str | Reply | None = None
-        for reply in self.stream(conversation):
-            pass
+        *_, reply = self.stream(conversation)
         if not isinstance(reply, Reply):
             raise TypeError(f"backend {self.name!r} ended its stream without a Reply")
         return reply

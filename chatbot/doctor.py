@@ -15,7 +15,15 @@ from chatbot.models.device import resolve_device
 from chatbot.models.encoder import load_encoder, shipped_encoder
 from chatbot.resources import data_dir, home_dir
 
-PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "onnxruntime", "sqlite-utils", "rich")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sentence-transformers",
+    "onnxruntime",
+    "sqlite-utils",
+    "rich",
+)
 
 
 def examine() -> tuple[dict[str, str], list[str]]:

@@ -161,7 +161,8 @@ class History:
         with self._explained():
             rows = self._db.query(
                 """select c.id, c.started, count(t.id) turns, max(t.at) last, max(t.id) newest,
-                          (select text from turns where conversation = c.id and role = 'user' order by id) first
+                          (select text from turns where conversation = c.id and role = 'user'
+                           order by id limit 1) first
                    from conversations c join turns t on t.conversation = c.id
                    group by c.id order by newest"""
             )
@@ -190,7 +191,9 @@ class History:
             ).fetchall()
         if len(rows) == 1 and prefix:
             return rows[0][0]
-        trouble = f"'{prefix}'(으)로 시작하는 대화가 여럿이에요." if rows else f"'{prefix}'(이)라는 대화는 없어요."
+        trouble = (
+            f"'{prefix}'(으)로 시작하는 대화가 여럿이에요." if rows else f"'{prefix}'(이)라는 대화는 없어요."
+        )
         raise HistoryError(f"{trouble} 'chatbot history list'에서 대화 번호를 확인해 주세요.")
 
     def records(self, conversation_id: str) -> list[Record]:
@@ -212,8 +215,8 @@ class History:
         with self._explained():
             rows = list(
                 self._db.query(
-                    """select * from turns where id in
-                       (select rowid from turns_index where turns_index match ? order by rowid desc limit ?)""",
+                    """select * from turns where id in (select rowid from turns_index
+                       where turns_index match ? order by rowid desc limit ?)""",
                     [bigram_query(needle), limit],
                 )
             )
@@ -306,8 +309,8 @@ def _migrate(db: sqlite_utils.Database) -> None:
 
     @migrations()
     def m001_conversations_and_turns(db: sqlite_utils.Database) -> None:
-        db["conversations"].create({"id": str, "started": str}, pk="id", not_null={"started"})
-        db["turns"].create(
+        db.table("conversations").create({"id": str, "started": str}, pk="id", not_null={"started"})
+        db.table("turns").create(
             {
                 "id": int,
                 "conversation": str,
@@ -329,7 +332,7 @@ def _migrate(db: sqlite_utils.Database) -> None:
             defaults={"growing": 0, "undone": 0},
             foreign_keys=[("conversation", "conversations", "id")],
         )
-        db["turns"].create_index(["conversation"])
+        db.table("turns").create_index(["conversation"])
         db.execute("create index growing_turns on turns(id) where growing = 1")
         # Contentless: the text stands in turns already, the index only finds it.
         db.execute(
@@ -340,12 +343,18 @@ def _migrate(db: sqlite_utils.Database) -> None:
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            if {applied.name for applied in migrations.applied(db)} != {m.name for m in migrations._migrations}:
+            if {applied.name for applied in migrations.applied(db)} != {
+                m.name for m in migrations._migrations
+            }:
                 migrations.apply(db)
             return
         except sqlite3.Error as error:
             # Two chats opened a new file at once: the slower one finds its tables made.
-            if "already exists" not in str(error) and "UNIQUE" not in str(error) and "locked" not in str(error):
+            if (
+                "already exists" not in str(error)
+                and "UNIQUE" not in str(error)
+                and "locked" not in str(error)
+            ):
                 raise
             if time.monotonic() > deadline:
                 raise

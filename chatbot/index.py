@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -48,7 +48,7 @@ class Calibration:
     dense_weight: float = 0.5
     context_weight: float = 0.5
     context_pivot: float = 0.5
-    floors: dict[str, float] | None = None
+    floors: Mapping[str, float] | None = None
 
     def floor(self, scorer: Scorer) -> float:
         """Return the floor of a scorer; 0 where nothing could be fitted."""
@@ -208,10 +208,8 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     weighted = Calibration(dense_weight=dense_weight)
     if index.context.shape[0]:
         weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
-    strangers = [
-        index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"
-    ]
-    floors = {
+    strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
+    floors: dict[str, float] = {
         scorer: _fit_floor(
             [_best(index, f, scorer, weighted, left_out)[0] for f, _, left_out in found],
             [_best(index, f, scorer, weighted)[0] for f in strangers],
@@ -268,7 +266,8 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
     items = [item for item in items if item[2] in sources]
     contexts = [e.context for e in index.entries if e.context]
     alone = [
-        (text, contexts[i * 7919 % len(contexts)], source) for i, (text, source) in enumerate(own[: 5 * len(items)])
+        (text, contexts[i * 7919 % len(contexts)], source)
+        for i, (text, source) in enumerate(own[: 5 * len(items)])
     ]
     if not items:
         return fitted

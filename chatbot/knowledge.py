@@ -122,7 +122,11 @@ def teach(question: str, answer: str) -> None:
 def follow_ups(half: str) -> list[FollowUp]:
     """Return our two-turn items of one half, ``"dev"`` or ``"test"``."""
     return [
-        FollowUp(context_of(m["content"] for m in row["messages"][:-1]), row["messages"][-1]["content"], row["target"])
+        FollowUp(
+            context_of(m["content"] for m in row["messages"][:-1]),
+            row["messages"][-1]["content"],
+            row["target"],
+        )
         for row in _json_lines(data_dir() / "eval" / "followups.jsonl")
         if row["half"] == half
     ]
@@ -217,7 +221,9 @@ def _intent(row: dict[str, Any]) -> Intent:
     def texts(key: str) -> tuple[str, ...]:
         return tuple(normalise(text) for text in row.get(key, ()))
 
-    answers = {style: tuple(normalise(a) for a in row["answers"].get(style, ())) for style in ("polite", "casual")}
+    answers = {
+        style: tuple(normalise(a) for a in row["answers"].get(style, ())) for style in ("polite", "casual")
+    }
     if not texts("questions") or not any(answers.values()):
         raise ValueError("questions, answers")
     return Intent(

@@ -11,7 +11,10 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("[카드번호]", re.compile(r"(?<!\d)\d{4}(?:[ -]?\d{4}){3}(?!\d)")),
     ("[전화번호]", re.compile(r"(?<!\d)(?:\+82[ -]?|0)1[016789][ .-]?\d{3,4}[ .-]?\d{4}(?!\d)")),
     ("[전화번호]", re.compile(r"(?<!\d)0(?:2|[3-6]\d|70|50\d)[ .)-]?\d{3,4}[ .-]?\d{4}(?!\d)")),
-    ("[계좌번호]", re.compile(r"(?<!\d)(?!\d{4}-\d{2}-\d{2}(?!\d))\d{2,6}-\d{2,6}-\d{2,8}(?:-\d{1,5})?(?!\d)")),
+    (
+        "[계좌번호]",
+        re.compile(r"(?<!\d)(?!\d{4}-\d{2}-\d{2}(?!\d))\d{2,6}-\d{2,6}-\d{2,8}(?:-\d{1,5})?(?!\d)"),
+    ),
 )
 # A pattern above can only go on across these; whatever precedes the last of other kinds is settled.
 _OPEN_END = re.compile(r"[\w.+@ )-]*$", re.ASCII)

@@ -6,8 +6,9 @@ Everything that answers a person goes through :meth:`Session.say`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from typing import TypeVar
 
 from chatbot import safety
 from chatbot.dialogue import Backend, Conversation, Reply, Turn
@@ -15,6 +16,8 @@ from chatbot.history import History, HistoryError
 from chatbot.privacy import StreamMasker, mask
 from chatbot.style import reply_style
 from chatbot.text import normalise, printable
+
+Written = TypeVar("Written")
 
 
 class Session:
@@ -45,7 +48,7 @@ class Session:
         if history and conversation:
             self._ids = {r.turn: r.id for r in history.records(conversation.id) if not r.undone}
 
-    def say(self, text: str) -> Iterator[str | Reply]:
+    def say(self, text: str) -> Generator[str | Reply, None, None]:
         """Answer ``text``: yield pieces to show, then the :class:`Reply`.
 
         The utterance is stored before anything is worked out, and every piece before it is
@@ -53,7 +56,10 @@ class Session:
         stops the backend and keeps the reply as far as it was shown.
         """
         turn = self.conversation.add("user", normalise(text))
-        self._store(lambda history: self._stored(history, turn))
+        self._write(History.start, self.conversation)
+        row = self._write(History.add_turn, self.conversation, turn)
+        if row is not None:
+            self._ids[turn] = row
         yield from self._answer()
 
     def ask(self, text: str) -> Reply:
@@ -62,7 +68,7 @@ class Session:
         assert isinstance(reply, Reply)
         return reply
 
-    def retry(self) -> Iterator[str | Reply]:
+    def retry(self) -> Generator[str | Reply, None, None]:
         """Take back the last reply and answer the last utterance again; nothing without one."""
         if self.conversation.turns and self.conversation.turns[-1].role == "assistant":
             self.conversation.rejected.append(self.conversation.turns[-1].text)
@@ -87,7 +93,7 @@ class Session:
         self.conversation = Conversation(style=self.conversation.style)
         self.last_reply = None
 
-    def _answer(self) -> Iterator[str | Reply]:
+    def _answer(self) -> Generator[str | Reply, None, None]:
         started = time.perf_counter()
         row: int | None = None
         shown = ""
@@ -100,10 +106,9 @@ class Session:
                     break
                 shown += piece
                 if row is None:
-                    row = self._store(lambda history: history.open_reply(self.conversation, shown))
+                    row = self._write(History.open_reply, self.conversation, shown)
                 else:
-                    open_row = row
-                    self._store(lambda history: history.grow_reply(open_row, shown))
+                    self._write(History.grow_reply, row, shown)
                 yield piece
         finally:
             pieces.close()
@@ -117,15 +122,13 @@ class Session:
     def _keep(self, reply: Reply, row: int | None) -> None:
         turn = self.conversation.add("assistant", reply.text)
         self.last_reply = reply
+        if row is None:
+            row = self._write(History.open_reply, self.conversation, reply.text)
+        if row is not None:
+            self._write(History.finish_reply, row, reply)
+            self._ids[turn] = row
 
-        def finish(history: History) -> None:
-            turn_id = row if row is not None else history.open_reply(self.conversation, reply.text)
-            history.finish_reply(turn_id, reply)
-            self._ids[turn] = turn_id
-
-        self._store(finish)
-
-    def _pieces(self) -> Iterator[str | Reply]:
+    def _pieces(self) -> Generator[str | Reply, None, None]:
         """Yield what may be shown: a crisis reply, or the backend's with personal data masked."""
         label = safety.crisis(self.conversation.turns[-1].text)
         if label:
@@ -150,23 +153,19 @@ class Session:
                 return
         raise TypeError(f"backend {self.backend.name!r} ended its stream without a Reply")
 
-    def _stored(self, history: History, turn: Turn) -> None:
-        history.start(self.conversation)
-        self._ids[turn] = history.add_turn(self.conversation, turn)
-
     def _take_back(self, count: int) -> None:
         taken = self.conversation.turns[-count:]
         del self.conversation.turns[-count:]
         self.last_reply = None
         ids = [self._ids[turn] for turn in taken if turn in self._ids]
-        self._store(lambda history: history.mark_undone(ids))
+        self._write(History.mark_undone, ids)
 
-    def _store(self, write: Callable[[History], int | None]) -> int | None:
+    def _write(self, method: Callable[..., Written], *arguments: object) -> Written | None:
         """Write to the history; the first failure ends the writing, not the conversation."""
         if self.history is None:
             return None
         try:
-            return write(self.history)
+            return method(self.history, *arguments)
         except HistoryError as error:
             self.history = None
             self._warn(f"{error} 지금부터의 대화는 저장되지 않아요.")

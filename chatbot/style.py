@@ -19,9 +19,9 @@ _B = "[" + "".join(chr(code) for code in range(ord("가") + 17, ord("힣") + 1, 
 _POLITE = re.compile(rf"(요|{_B}니다|{_B}니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$")
 _POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|가요|고요)$")
 # Open syllables in ㅝ and ㅕ end contracted 반말: 반가워, 그려, 던져.
-_CONTRACTED = "[" + "".join(
-    chr(ord("가") + (lead * 21 + vowel) * 28) for lead in range(19) for vowel in (6, 14)
-) + "]"
+_CONTRACTED = (
+    "[" + "".join(chr(ord("가") + (lead * 21 + vowel) * 28) for lead in range(19) for vowel in (6, 14)) + "]"
+)
 _CASUAL = re.compile(
     rf"({_CONTRACTED}|아|어|야|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|함|음|임|됨|듯|봐|와|놔|가|나|거든|든|고|서|면"
     r"|잖아|더라|려고|러|안녕|응|엉|웅|그래|마|걍|뭐|왜|써|꺼|커|싫|좋)$"

@@ -84,7 +84,9 @@ class Tfidf:
     @staticmethod
     def _weigh(terms: dict[str, int], idf: npt.NDArray[np.float32], count: Counter[str]) -> dict[int, float]:
         vector = {
-            terms[gram]: (1 + math.log(n)) * float(idf[terms[gram]]) for gram, n in count.items() if gram in terms
+            terms[gram]: (1 + math.log(n)) * float(idf[terms[gram]])
+            for gram, n in count.items()
+            if gram in terms
         }
         length = math.sqrt(sum(w * w for w in vector.values()))
         return {column: w / length for column, w in vector.items()} if length else {}
@@ -112,4 +114,6 @@ class Tfidf:
 
 def load_terms(folder: Path) -> dict[str, int]:
     """Read the n-grams that :meth:`Tfidf.save` wrote."""
-    return {gram: column for column, gram in enumerate(json.loads((folder / "terms.json").read_text("utf-8")))}
+    return {
+        gram: column for column, gram in enumerate(json.loads((folder / "terms.json").read_text("utf-8")))
+    }

@@ -11,7 +11,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from chatbot.dialogue import Backend, Conversation, Reply  # noqa: E402
+from chatbot.dialogue import Backend, Conversation, Reply
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

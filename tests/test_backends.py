@@ -26,7 +26,9 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info.mkdir(parents=True)
     (site / "parrot.py").write_text(contributing_example(), encoding="utf-8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: parrot\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[chatbot.backends]\nparrot = parrot:Parrot\nbroken = nowhere:Nothing\n")
+    (info / "entry_points.txt").write_text(
+        "[chatbot.backends]\nparrot = parrot:Parrot\nbroken = nowhere:Nothing\n"
+    )
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.delitem(sys.modules, "parrot", raising=False)
     return site

@@ -89,7 +89,14 @@ def test_teach_save_undo_retry_set_search_in_a_pipe(run: Run, tmp_path: Path) ->
     messages = json.loads(saved.read_text(encoding="utf-8"))["messages"]
     assert messages[-1] == {"role": "assistant", "name": None, "content": "어서 오시게"}
     assert saved.stat().st_mode & 0o077 == 0
-    for said in ("scorer dense", "fused, dense, tfidf", "이미 있어요", "되돌렸어요", "어서 오시게", "nothing"):
+    for said in (
+        "scorer dense",
+        "fused, dense, tfidf",
+        "이미 있어요",
+        "되돌렸어요",
+        "어서 오시게",
+        "nothing",
+    ):
         assert said in done.stderr, said
 
 
@@ -165,7 +172,11 @@ def test_a_reader_that_leaves_is_no_error(home: Path) -> None:
         history.add_turn(talk, Turn("user", "가" * 50))
     history.close()
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "CHATBOT_HOME": str(home)}
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "CHATBOT_HOME": str(home)},
     )
     assert "Traceback" not in done.stderr and "Error" not in done.stderr
     assert len(done.stdout.splitlines()) == 2

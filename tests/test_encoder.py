@@ -56,7 +56,11 @@ def bare_bert(tmp_path_factory: pytest.TempPathFactory, vocabulary: list[str]) -
     folder = tmp_path_factory.mktemp("klue") / "bert-base"
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
     )
     BertModel(config).save_pretrained(folder)
     write_hub_tokenizer(folder, vocabulary, do_lower_case=False)
@@ -82,11 +86,17 @@ def sroberta(tmp_path_factory: pytest.TempPathFactory, vocabulary: list[str]) ->
     model.config.save_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     write_hub_tokenizer(folder, vocabulary, do_lower_case=False)
-    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+    pooling = {
+        "word_embedding_dimension": 32,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_cls_token": False,
+    }
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 128, "do_lower_case": false}')
-    (folder / "config_sentence_transformers.json").write_text('{"__version__": {"sentence_transformers": "2.0.0"}}')
+    (folder / "config_sentence_transformers.json").write_text(
+        '{"__version__": {"sentence_transformers": "2.0.0"}}'
+    )
     (folder / "modules.json").write_text(
         json.dumps(
             [
@@ -132,12 +142,17 @@ def test_shipped_encoder_reads_nfd_as_nfc() -> None:
     import unicodedata
 
     encoder = load_encoder()
-    a, b = encoder.encode(["오늘 너무 피곤해"]), encoder.encode([unicodedata.normalize("NFD", "오늘 너무 피곤해")])
+    a, b = (
+        encoder.encode(["오늘 너무 피곤해"]),
+        encoder.encode([unicodedata.normalize("NFD", "오늘 너무 피곤해")]),
+    )
     np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("layout", ["bare_bert", "sroberta"])
-def test_hub_layouts_load_keep_hangul_and_answer(layout: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_hub_layouts_load_keep_hangul_and_answer(
+    layout: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     folder: Path = request.getfixturevalue(layout)
     encoder = load_encoder(folder, "cpu")
     assert isinstance(encoder, SentenceTransformerEncoder)
@@ -163,7 +178,9 @@ def test_mean_pooling_of_a_bare_bert_is_what_it_says(bare_bert: Path) -> None:
     np.testing.assert_allclose(encoder.encode(["비가 오네"])[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_an_encoder_that_cannot_read_korean_is_refused(bare_bert: Path, tmp_path: Path, vocabulary: list[str]) -> None:
+def test_an_encoder_that_cannot_read_korean_is_refused(
+    bare_bert: Path, tmp_path: Path, vocabulary: list[str]
+) -> None:
     folder = tmp_path / "english"
     shutil.copytree(bare_bert, folder)
     write_hub_tokenizer(folder, [piece for piece in vocabulary if piece.isascii()], do_lower_case=False)
@@ -171,7 +188,9 @@ def test_an_encoder_that_cannot_read_korean_is_refused(bare_bert: Path, tmp_path
         load_encoder(folder, "cpu")
 
 
-def test_a_tokenizer_without_do_lower_case_is_refused(bare_bert: Path, tmp_path: Path, vocabulary: list[str]) -> None:
+def test_a_tokenizer_without_do_lower_case_is_refused(
+    bare_bert: Path, tmp_path: Path, vocabulary: list[str]
+) -> None:
     # transformers 5 then strips accents, which takes Hangul apart: every word becomes [UNK].
     folder = tmp_path / "lowered"
     shutil.copytree(bare_bert, folder)

@@ -20,7 +20,10 @@ def history(home: Path) -> History:
 
 def say(history: History, talk: Conversation, *texts: str) -> list[int]:
     history.start(talk)
-    return [history.add_turn(talk, talk.add("user" if i % 2 == 0 else "assistant", t)) for i, t in enumerate(texts)]
+    return [
+        history.add_turn(talk, talk.add("user" if i % 2 == 0 else "assistant", t))
+        for i, t in enumerate(texts)
+    ]
 
 
 def test_only_the_owner_may_read(history: History, home: Path) -> None:
@@ -43,8 +46,19 @@ def test_turns_and_replies_come_back_whole(history: History) -> None:
 
 
 def test_search_finds_inside_words_and_exactly(history: History) -> None:
-    say(history, Conversation(), "오늘날씨가좋다", "날씬한 고양이", "아하ㅋㅋㅋ", "우리나라 만세", "Hello 하나")
-    found = {q: [r.turn.text for r in history.search(q)] for q in ("날씨", "ㅋㅋ", "나", "hello", "씬한 고", "없음")}
+    say(
+        history,
+        Conversation(),
+        "오늘날씨가좋다",
+        "날씬한 고양이",
+        "아하ㅋㅋㅋ",
+        "우리나라 만세",
+        "Hello 하나",
+    )
+    found = {
+        q: [r.turn.text for r in history.search(q)]
+        for q in ("날씨", "ㅋㅋ", "나", "hello", "씬한 고", "없음")
+    }
     assert found["날씨"] == ["오늘날씨가좋다"]
     assert found["ㅋㅋ"] == ["아하ㅋㅋㅋ"]
     assert found["나"] == ["Hello 하나", "우리나라 만세"]
@@ -56,8 +70,10 @@ def test_search_finds_inside_words_and_exactly(history: History) -> None:
 
 def test_search_agrees_with_looking_at_every_turn(history: History) -> None:
     rng = random.Random(3)
-    alphabet = '가나다ㅋㅠ ab"*-😀\'날씨'
-    texts = ["".join(rng.choice(alphabet) for _ in range(rng.randint(1, 8))).strip() or "가" for _ in range(300)]
+    alphabet = "가나다ㅋㅠ ab\"*-😀'날씨"
+    texts = [
+        "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 8))).strip() or "가" for _ in range(300)
+    ]
     say(history, Conversation(), *texts)
     for _ in range(200):
         needle = "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 3))).strip()
@@ -174,5 +190,8 @@ def test_a_reply_cut_off_is_found_by_search(history: History) -> None:
 
 
 def test_only_known_tables_are_made(history: History) -> None:
-    names = {row[0] for row in sqlite3.connect(history.path).execute("select name from sqlite_master where type='table'")}
+    names = {
+        row[0]
+        for row in sqlite3.connect(history.path).execute("select name from sqlite_master where type='table'")
+    }
     assert {"conversations", "turns", "_sqlite_migrations"} <= names

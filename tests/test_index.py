@@ -29,7 +29,8 @@ class Counting:
 def own(tmp_path: Path) -> Knowledge:
     file = tmp_path / "own.csv"
     file.write_text(
-        "question,answer\n비가 온다,우산 챙겨\n비 오네,우산 챙겨\n배고파,밥 먹자\n졸려,얼른 자\n", encoding="utf-8"
+        "question,answer\n비가 온다,우산 챙겨\n비 오네,우산 챙겨\n배고파,밥 먹자\n졸려,얼른 자\n",
+        encoding="utf-8",
     )
     return load_knowledge(file)
 
@@ -76,7 +77,9 @@ def test_a_damaged_cache_is_built_anew(own: Knowledge, home: Path, damage: str) 
     assert encoder.count > before
 
 
-def test_a_home_that_cannot_be_written_does_not_stop_it(own: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_written_does_not_stop_it(
+    own: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: Index, folder: Path) -> None:
         raise PermissionError("read-only")
 
@@ -113,7 +116,9 @@ def test_held_out_follow_ups_are_found_better_with_the_turn_before() -> None:
         calibration = None if use else Calibration(index.calibration.dense_weight, 0.0, 0.0)
         hits = 0
         for item in follow_ups("test"):
-            scores = index.score(index.compare(item.question, item.context if use else ""), "fused", calibration)
+            scores = index.score(
+                index.compare(item.question, item.context if use else ""), "fused", calibration
+            )
             hits += index.entries[int(scores.argmax())].answers.source == item.target
         return hits
 
@@ -131,5 +136,7 @@ def test_floor_parts_known_from_strange_lines() -> None:
     floor = index.calibration.floor("fused")
     strange = [text for text, label in labelled_lines("unseen", "dev") if label == "ood"]
     declined = np.mean([index.score(index.compare(text)).max() < floor for text in strange])
-    answered = np.mean([index.score(index.compare(t)).max() >= floor for t, _ in load_knowledge().held_out("dev")])
+    answered = np.mean(
+        [index.score(index.compare(t)).max() >= floor for t, _ in load_knowledge().held_out("dev")]
+    )
     assert declined + answered > 1.2

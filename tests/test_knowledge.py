@@ -43,7 +43,10 @@ def test_jsonl_pairs_and_dialogues(tmp_path: Path) -> None:
         {"role": "user", "content": "이름은?"},
         {"role": "assistant", "content": "콩이랑 팥이야."},
     ]
-    rows = [{"question": "뭐해", "answer": "놀아"}, {"id": "d", "messages": messages, "meta": {"style": "casual"}}]
+    rows = [
+        {"question": "뭐해", "answer": "놀아"},
+        {"id": "d", "messages": messages, "meta": {"style": "casual"}},
+    ]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     entries = load_knowledge(file).entries
     assert [(e.question, e.context) for e in entries] == [

@@ -23,7 +23,15 @@ def test_personal_data_is_masked(text: str, masked: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["109에 전화해요", "1577-0199", "1388이나 1366, 112, 119", "2024-05-01에 만나", "10000원", "3.14", "12:30"],
+    [
+        "109에 전화해요",
+        "1577-0199",
+        "1388이나 1366, 112, 119",
+        "2024-05-01에 만나",
+        "10000원",
+        "3.14",
+        "12:30",
+    ],
 )
 def test_public_numbers_and_dates_stay(text: str) -> None:
     assert mask(text) == text

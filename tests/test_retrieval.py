@@ -52,11 +52,17 @@ def test_style_mirrors_the_user_unless_set(backend: RetrievalBackend) -> None:
     assert speech_level(ask(backend, "오늘 너무 피곤해요", Conversation(style="casual")).text) != "polite"
 
 
-def test_it_says_in_varied_words_that_it_does_not_know_and_offers_questions(backend: RetrievalBackend) -> None:
+def test_it_says_in_varied_words_that_it_does_not_know_and_offers_questions(
+    backend: RetrievalBackend,
+) -> None:
     talk = Conversation()
     strange = [text for text, label in labelled_lines("unseen", "dev") if label == "ood"]
     floor = backend.index.calibration.floor("fused")
-    replies = [reply for text in strange if (reply := ask(backend, text, talk)).score is not None and reply.score < floor]
+    replies = [
+        reply
+        for text in strange
+        if (reply := ask(backend, text, talk)).score is not None and reply.score < floor
+    ]
     assert len(replies) > len(strange) / 2
     indexed = {entry.question for entry in backend.knowledge.entries}
     for reply in replies:

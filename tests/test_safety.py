@@ -21,7 +21,9 @@ def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
     assert crisis("자1살 생각이 나") == "suicide"
 
 
-@pytest.mark.parametrize("idiom", ["배고파 죽겠다", "웃겨서 죽는 줄", "더워 죽을 것 같아", "자살골 넣었어", "죽 먹고 싶다"])
+@pytest.mark.parametrize(
+    "idiom", ["배고파 죽겠다", "웃겨서 죽는 줄", "더워 죽을 것 같아", "자살골 넣었어", "죽 먹고 싶다"]
+)
 def test_daily_idioms_are_no_crisis(idiom: str) -> None:
     assert crisis(idiom) is None
 

@@ -25,7 +25,9 @@ def test_equals_scikit_learn() -> None:
 def test_other_texts_are_weighed_by_the_same_rarities() -> None:
     fitted = Tfidf.fit(["비가 와요", "눈이 와요", "배가 고파요"])
     beside = fitted.over(["비가 와요"])
-    np.testing.assert_allclose(beside.similarities("비가 오네"), fitted.similarities("비가 오네")[:1], atol=1e-6)
+    np.testing.assert_allclose(
+        beside.similarities("비가 오네"), fitted.similarities("비가 오네")[:1], atol=1e-6
+    )
     assert fitted.over([]).similarities("비").shape == (0,)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from chatbot.text import squeeze
+
 # Share of each file that pretraining reads. Spoken and everyday Korean counts double;
 # computing documentation and film reviews would otherwise be 70 % of the text.
 PRETRAIN_MIXTURE = {
@@ -118,8 +120,3 @@ def sample_pairs(sets: list[ParaphraseSet], per_set: dict[str, int], seed: int) 
             pairs.append((a, b) if rng.random() < 0.5 else (b, a))
     rng.shuffle(pairs)
     return pairs
-
-
-def squeeze(text: str) -> str:
-    """Reduce a sentence to its letters and digits, so that spacing and punctuation do not count."""
-    return "".join(filter(str.isalnum, text)).casefold()

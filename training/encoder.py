@@ -5,6 +5,7 @@
     python -m training.encoder pretrain --corpora DIR --work runs/encoder --minutes 60
     python -m training.encoder contrast --corpora DIR --work runs/encoder
     python -m training.encoder export   --work runs/encoder --out data/models/encoder
+    python -m training.encoder card     --corpora DIR --work runs/encoder
 
 Each step reads what the one before it wrote in ``--work``. Pretraining saves its whole state
 and goes on from there when it is started again, so a stopped run loses minutes, not hours.
@@ -16,7 +17,6 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ import typer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn import functional as F
 
-from training.corpora import pretraining_lines, sample_pairs, scored_pairs, paraphrase_sets
+from training.corpora import paraphrase_sets, pretraining_lines, sample_pairs, scored_pairs
 from training.noise import noisy
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ RECIPE = Recipe()
 # How many pairs a paraphrase set of each source gives per epoch.
 PAIRS_PER_SET = {"parakqc": 20, "stylekqc": 6, "qa": 8, "sae4k_v1": 1}
 
-Corpora = Annotated[Path, typer.Option(help="Folder with pretrain/ and pairs/.", exists=True, file_okay=False)]
+Corpora = Annotated[
+    Path, typer.Option(help="Folder with pretrain/ and pairs/.", exists=True, file_okay=False)
+]
 Work = Annotated[Path, typer.Option(help="Where the steps keep their files.")]
 
 
@@ -186,7 +188,8 @@ def pretrain(
             attention_probs_dropout_prob=0.0,
             pad_token_id=PAD,
         )
-    ).to(device)
+    )
+    torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=RECIPE.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
@@ -216,9 +219,8 @@ def pretrain(
         tokens += batch.numel()
         step, spent = step + 1, time.monotonic() - started
         if step % 100 == 0:
-            typer.echo(
-                f"step {step}  {spent / 60:5.1f} min  {tokens / 1e6:5.1f} M tokens  loss {np.mean(losses):.3f}"
-            )
+            so_far = f"{spent / 60:5.1f} min  {tokens / 1e6:5.1f} M tokens"
+            typer.echo(f"step {step}  {so_far}  loss {np.mean(losses):.3f}")
             losses.clear()
         if spent - saved > save_every * 60 or spent >= limit:
             saved = spent
@@ -324,7 +326,6 @@ def contrast(
     """Turn the pretrained model into a sentence encoder by contrastive training."""
     from datasets import Dataset
     from sentence_transformers import (
-        SentenceTransformer,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
@@ -335,7 +336,10 @@ def contrast(
     sets = paraphrase_sets(corpora, qa, RECIPE.parakqc_held_out, RECIPE.seed)
     rng = random.Random(RECIPE.seed)
     pairs = [
-        (noisy(a, rng) if rng.random() < RECIPE.noise else a, noisy(b, rng) if rng.random() < RECIPE.noise else b)
+        (
+            noisy(a, rng) if rng.random() < RECIPE.noise else a,
+            noisy(b, rng) if rng.random() < RECIPE.noise else b,
+        )
         for epoch in range(epochs)
         for a, b in sample_pairs(sets, PAIRS_PER_SET, RECIPE.seed + epoch)
     ]
@@ -358,7 +362,9 @@ def contrast(
             seed=RECIPE.seed,
         ),
         train_dataset={
-            "paraphrases": Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]}),
+            "paraphrases": Dataset.from_dict(
+                {"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]}
+            ),
             "similarity": Dataset.from_dict(
                 {
                     "sentence1": [a for a, _, _ in scored],
@@ -392,16 +398,42 @@ def fresh_sentence_encoder(work: Path) -> SentenceTransformer:
 @app.command()
 def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that ships.")]) -> None:
     """Write what ships: a float16 sentence-transformers checkpoint and an int8 ONNX graph."""
-    from training.onnx_export import export_int8
-
     from sentence_transformers import SentenceTransformer
+
+    from training.onnx_export import export_int8
 
     model = SentenceTransformer(str(work / "encoder"), device="cpu")
     out.mkdir(parents=True, exist_ok=True)
     export_int8(model, out)
     model.half().save_pretrained(str(out), create_model_card=False)
-    facts = {"recipe": asdict(RECIPE), "pretraining": json.loads((work / "pretrain.json").read_text())}
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def card(
+    corpora: Corpora,
+    work: Work,
+    out: Annotated[Path, typer.Option(help="The folder that ships.")] = Path("data/models/encoder"),
+) -> None:
+    """Measure what ships and write its model card."""
+    from chatbot.models.encoder import load_encoder
+    from training.evaluate import evaluate_retrieval, parakqc_retrieval, sts_spearman, sts_spearman_tfidf
+    from training.model_card import write_encoder_card
+
+    encoder = load_encoder(out, "cpu")
+    figures = evaluate_retrieval(encoder=str(out), device="cpu")
+    weight = figures["calibration"]["dense_weight"]
+    korsts = corpora / "pairs" / "korsts_dev.jsonl.gz"
+    facts = {
+        "recipe": asdict(RECIPE),
+        "pretraining": json.loads((work / "pretrain.json").read_text()),
+        "metrics": {
+            "qa": figures,
+            "parakqc": parakqc_retrieval(encoder, corpora, RECIPE.parakqc_held_out, RECIPE.seed, weight),
+            "korsts_dev": {"dense": sts_spearman(encoder, korsts), "tfidf": sts_spearman_tfidf(korsts)},
+        },
+    }
+    write_encoder_card(out, facts)
+    typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from chatbot.errors import ChatbotError
 from chatbot.index import SCORERS, Index, Scorer, Similarities, leave_one_out, open_index
 from chatbot.knowledge import Knowledge, follow_ups, labelled_lines, load_knowledge
 from chatbot.models.encoder import Encoder, Progress, load_encoder
-from training.corpora import read_jsonl
+from chatbot.tfidf import Tfidf
+from training.corpora import parakqc_split, read_jsonl
 
 # An intent of this topic is itself a way of saying "that I cannot know".
 DECLINING_TOPIC = "limits"
@@ -41,7 +42,8 @@ def evaluate_retrieval(
     lines = lines or leave_one_out(knowledge.entries)
     if not lines:
         raise ChatbotError(
-            f"{knowledge.name}: 잴 수 있는 질문이 없어요. 같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
+            f"{knowledge.name}: 잴 수 있는 질문이 없어요. "
+            "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
         )
     milliseconds: list[float] = []
     found: list[tuple[Similarities, str, int]] = []
@@ -74,7 +76,9 @@ def evaluate_retrieval(
     return figures
 
 
-def _ranking(index: Index, found: Iterable[tuple[Similarities, str, int]], scorer: Scorer) -> dict[str, float]:
+def _ranking(
+    index: Index, found: Iterable[tuple[Similarities, str, int]], scorer: Scorer
+) -> dict[str, float]:
     """Return top-1 accuracy and mean reciprocal rank of the right answer among all answers."""
     ranks = []
     for similarities, source, left_out in found:
@@ -152,8 +156,43 @@ def sts_spearman(encoder: Encoder, path: Path) -> float:
         first = encoder.encode([a for a, _, _ in rows])
         second = encoder.encode([b for _, b, _ in rows])
     except (OSError, KeyError, ValueError) as error:
-        raise ChatbotError(f"--sts {path}: 읽을 수 없어요({error}). a, b, score 항목이 있는지 확인해 주세요.") from error
+        raise ChatbotError(
+            f"--sts {path}: 읽을 수 없어요({error}). a, b, score 항목이 있는지 확인해 주세요."
+        ) from error
     return 100 * float(spearmanr((first * second).sum(1), [score for _, _, score in rows]).statistic)
+
+
+def sts_spearman_tfidf(path: Path) -> float:
+    """Return the same correlation for TF-IDF fitted on all sentences of the file."""
+    from scipy.stats import spearmanr
+
+    rows = _sts_rows(path)
+    fitted = Tfidf.fit([text for a, b, _ in rows for text in (a, b)])
+    cosine = [fitted.over([a]).similarities(b)[0] for a, b, _ in rows]
+    return 100 * float(spearmanr(cosine, [score for _, _, score in rows]).statistic)
+
+
+def parakqc_retrieval(
+    encoder: Encoder, corpora: Path, held_out: int, seed: int, weight: float
+) -> dict[str, float]:
+    """Return top-1 accuracy of finding a held-out ParaKQC set by its other wordings.
+
+    Indexed are the first sentence of each held-out set and every sentence of the other sets.
+    ``weight`` is the share of the dense score in the fused one.
+    """
+    training, held = parakqc_split(corpora, held_out, seed)
+    indexed = [group["sents"][0] for group in held] + [text for group in training for text in group["sents"]]
+    queries = [(text, n) for n, group in enumerate(held) for text in group["sents"][1:]]
+    dense = encoder.encode([text for text, _ in queries]) @ encoder.encode(indexed).T
+    fitted = Tfidf.fit(indexed)
+    tfidf = np.stack([fitted.similarities(text) for text, _ in queries])
+    right = np.array([n for _, n in queries])
+    scores = {"dense": dense, "tfidf": tfidf, "fused": weight * dense + (1 - weight) * tfidf}
+    return {
+        "queries": len(queries),
+        "indexed": len(indexed),
+        **{name: float((score.argmax(1) == right).mean()) for name, score in scores.items()},
+    }
 
 
 def _sts_rows(path: Path) -> list[tuple[str, str, float]]:
@@ -183,7 +222,8 @@ def report_lines(figures: dict[str, Any]) -> list[str]:
         f = figures["follow_ups"]
         lines += [
             "",
-            f"이어지는 말 {f['items']}개: 앞말을 보면 {f['with_context']:.1%}, 안 보면 {f['without_context']:.1%}",
+            f"이어지는 말 {f['items']}개: "
+            f"앞말을 보면 {f['with_context']:.1%}, 안 보면 {f['without_context']:.1%}",
         ]
     if "sts" in figures:
         lines.append(f"{figures['sts']['file']} 스피어만 상관 {figures['sts']['spearman']:.1f}")

@@ -6,7 +6,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -43,7 +43,8 @@ def export_int8(model: SentenceTransformer, folder: Path) -> Path:
     target = folder / ONNX_GRAPH
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
-    bert = model[0].auto_model.float().eval()
+    bert: Any = model[0].auto_model  # the transformers model inside
+    bert.float().eval()
     bert.config._attn_implementation = "eager"  # the graph of the fused kernel is no faster on a CPU
     example = torch.ones((2, 9), dtype=torch.int64)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():

@@ -74,12 +74,15 @@ def _factory(name: str) -> Callable[..., Backend]:
         return getattr(importlib.import_module(module), attribute)
     points: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        raise UsageError(f"'{name}'(이)라는 백엔드는 없어요. {', '.join(backend_names())} 중에서 골라 주세요.")
+        raise UsageError(
+            f"'{name}'(이)라는 백엔드는 없어요. {', '.join(backend_names())} 중에서 골라 주세요."
+        )
     try:
         return points[name].load()
     except Exception as error:
         raise UsageError(
-            f"백엔드 {name}을(를) 불러올 수 없어요({type(error).__name__}: {error}). 그 패키지를 다시 설치해 주세요."
+            f"백엔드 {name}을(를) 불러올 수 없어요({type(error).__name__}: {error}). "
+            "그 패키지를 다시 설치해 주세요."
         ) from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.index import SCORERS, Index, Scorer, open_index
+from chatbot.index import SCORERS, Scorer, open_index
 from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
 from chatbot.models.encoder import Progress, load_encoder
 from chatbot.resources import data_dir
@@ -123,7 +123,9 @@ class RetrievalBackend(Backend):
             return min(turned, key=lambda text: said.count(text.rpartition("{questions}")[2]))
 
         admission = unused(self._unknown_words[style])
-        offer = unused(self._unknown_words["offer"][style]).format(questions=", ".join(f"'{q}'" for q in closest))
+        offer = unused(self._unknown_words["offer"][style]).format(
+            questions=", ".join(f"'{q}'" for q in closest)
+        )
         return f"{admission} {offer}"
 
     @cached_property

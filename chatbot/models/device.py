@@ -22,5 +22,7 @@ def resolve_device(device: str = "auto") -> str:
     if device == "auto":
         return next(name for name, there in available.items() if there)
     if not available[device]:
-        raise UsageError(f"이 컴퓨터에서는 --device {device}을(를) 쓸 수 없어요. --device cpu로 실행해 주세요.")
+        raise UsageError(
+            f"이 컴퓨터에서는 --device {device}을(를) 쓸 수 없어요. --device cpu로 실행해 주세요."
+        )
     return device

@@ -33,10 +33,13 @@ BATCH = 64
 MAX_UNKNOWN = 0.05
 # An encoder that cannot read these cannot read Korean.
 _PROBE = (
-    "안녕하세요", "오늘 날씨가 참 좋네요", "밥 먹었어?", "요즘 너무 피곤해", "내일 시험인데 공부를 하나도 안 했어",
-    "친구랑 싸웠어요", "주말에 뭐 할 거야", "회사 가기 싫다", "고양이가 정말 귀여워요", "감기에 걸린 것 같아",
-    "여행 가고 싶어요", "어제 본 영화 재미있었어", "엄마한테 혼났어", "새로 산 옷이 마음에 들어요", "잠이 안 와",
-    "축하해 줘서 고마워", "길을 잃어버렸어요", "돈이 하나도 없어", "운동을 시작해 볼까 해요", "이제 그만 자러 갈게",
+    "안녕하세요", "오늘 날씨가 참 좋네요", "밥 먹었어?",
+    "요즘 너무 피곤해", "내일 시험인데 공부를 하나도 안 했어", "친구랑 싸웠어요",
+    "주말에 뭐 할 거야", "회사 가기 싫다", "고양이가 정말 귀여워요",
+    "감기에 걸린 것 같아", "여행 가고 싶어요", "어제 본 영화 재미있었어",
+    "엄마한테 혼났어", "새로 산 옷이 마음에 들어요", "잠이 안 와",
+    "축하해 줘서 고마워", "길을 잃어버렸어요", "돈이 하나도 없어",
+    "운동을 시작해 볼까 해요", "이제 그만 자러 갈게",
 )  # fmt: skip
 
 
@@ -89,7 +92,9 @@ def find_encoder(name_or_path: str | Path | None) -> Path | None:
         if folder.is_dir():
             return folder
     if not _looks_like_hub_id(str(name_or_path)):
-        raise EncoderError(f"--encoder '{name_or_path}': 그런 폴더나 모델이 없어요. 경로나 허브 이름을 확인해 주세요.")
+        raise EncoderError(
+            f"--encoder '{name_or_path}': 그런 폴더나 모델이 없어요. 경로나 허브 이름을 확인해 주세요."
+        )
     return None
 
 
@@ -165,7 +170,9 @@ class SentenceTransformerEncoder:
         return _in_batches(texts, run, progress)
 
 
-def _in_batches(texts: Sequence[str], run: Callable[[list[str]], Vectors], progress: Progress | None) -> Vectors:
+def _in_batches(
+    texts: Sequence[str], run: Callable[[list[str]], Vectors], progress: Progress | None
+) -> Vectors:
     """Encode by length, so that padding is short, and return the rows in the order given."""
     clean = [normalise(text) for text in texts]
     order = sorted(range(len(clean)), key=lambda i: len(clean[i]))

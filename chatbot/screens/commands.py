@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from chatbot.screens.console import plain
 from chatbot.screens.records import print_hits
 from chatbot.session import Session
 
-Answer = Iterator["str | Reply"]
+Answer = Generator["str | Reply", None, None]
 
 
 class Quit(Exception):
@@ -94,10 +94,18 @@ class Commands:
 
     def _style(self, argument: str) -> None:
         names = {"auto": "상대에 맞춤", "polite": "존댓말", "casual": "반말"}
-        chosen = {"auto": "auto", "polite": "polite", "casual": "casual", "존댓말": "polite", "반말": "casual"}
+        chosen = {
+            "auto": "auto",
+            "polite": "polite",
+            "casual": "casual",
+            "존댓말": "polite",
+            "반말": "casual",
+        }
         conversation = self.session.conversation
         if argument and argument not in chosen:
-            self._say(f"말투 '{argument}'은(는) 없어요. auto, polite(존댓말), casual(반말) 중에서 골라 주세요.")
+            self._say(
+                f"말투 '{argument}'은(는) 없어요. auto, polite(존댓말), casual(반말) 중에서 골라 주세요."
+            )
             return
         if argument:
             style = chosen[argument]
@@ -207,4 +215,6 @@ def conversation_text(conversation: Conversation, as_json: bool = False) -> str:
         row = {"id": conversation.id, "messages": messages, "meta": {}}
         return json.dumps(row, ensure_ascii=False) + "\n"
     speakers = {"user": "나", "assistant": "마루"}
-    return "".join(f"[{t.at:%Y-%m-%d %H:%M}] {t.name or speakers[t.role]}: {t.text}\n" for t in conversation.turns)
+    return "".join(
+        f"[{t.at:%Y-%m-%d %H:%M}] {t.name or speakers[t.role]}: {t.text}\n" for t in conversation.turns
+    )

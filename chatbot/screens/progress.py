@@ -37,7 +37,8 @@ class ProgressReport:
             advance(self._bar, done, total)
         elif 10 * done // max(total, 1) > self._tenths:
             self._tenths = 10 * done // max(total, 1)
-            print(f"{self._description} {done}/{total}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self._description} {done}/{total}\n")
+            sys.stderr.flush()
 
 
 def progress_bar(stream: TextIO) -> Progress:

@@ -23,7 +23,10 @@ def print_conversations(console: Console, summaries: list[Summary]) -> None:
         table.add_column(title, no_wrap=title != "첫마디", justify="right" if title == "말" else "left")
     for summary in summaries:
         table.add_row(
-            summary.id, f"{summary.last:%Y-%m-%d %H:%M}", str(summary.turns), plain(one_line(summary.first_words))
+            summary.id,
+            f"{summary.last:%Y-%m-%d %H:%M}",
+            str(summary.turns),
+            plain(one_line(summary.first_words)),
         )
     console.print(table)
 

@@ -97,7 +97,7 @@ def _show(answer: Answer, loading: Loading) -> None:
     """Print an answer as it comes; Ctrl-C stops the answer, not the talk."""
     console = output()
     try:
-        with closing(answer):  # type: ignore[type-var]  # what say() returns is a generator
+        with closing(answer):
             with _waiting(loading):
                 first = next(answer, None)
             if first is None:

@@ -1,0 +1,131 @@
+"""Ratios against named baselines, measured in one run: ``python -m benchmarks [--runs N]``.
+
+Absolute times depend on the machine and on what else it does; the ratio of two commands run in
+turn does not, so that is what is stated and compared with the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BASELINE_ENCODE = """
+from sentence_transformers import SentenceTransformer
+from chatbot.models.encoder import shipped_encoder
+SentenceTransformer(str(shipped_encoder()), device="cpu").encode("오늘 너무 피곤해")
+"""
+
+
+def main() -> None:
+    """Run every benchmark and print one line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(CHATBOT_HOME=home, HF_HUB_OFFLINE="1")
+        ratio(
+            "cold `chatbot ask` / a script that loads the same encoder with sentence-transformers",
+            [sys.executable, "-m", "chatbot", "ask", "오늘 너무 피곤해"],
+            [sys.executable, "-c", BASELINE_ENCODE],
+            runs,
+            limit=1 / 5,
+        )
+        ratio(
+            "`chatbot --help` / `python -c 'import typer, rich'`",
+            [sys.executable, "-m", "chatbot", "--help"],
+            [sys.executable, "-c", "import typer, rich"],
+            runs,
+            limit=4,
+        )
+        first_and_tenth()
+        history_search(Path(home))
+
+
+def ratio(name: str, command: list[str], baseline: list[str], runs: int, limit: float) -> None:
+    """Time two commands in turn as whole processes; print the median of the pairwise ratios."""
+    for warm in (command, baseline):
+        seconds(warm)
+    pairs = [(seconds(command), seconds(baseline)) for _ in range(runs)]
+    median = statistics.median(a / b for a, b in pairs)
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    verdict = "ok" if median <= limit else "OVER THE LIMIT"
+    print(f"{name}: {median:.3f}")
+    print(f"  limit {limit:.2f}, {verdict}; medians {ours:.2f} s / {theirs:.2f} s, {runs} runs")
+
+
+def seconds(command: list[str]) -> float:
+    """Return the wall time of a whole process."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def first_and_tenth() -> None:
+    """Print how long the first and the tenth reply of one process take."""
+    from chatbot import Session, open_backend
+
+    session = Session(open_backend("retrieval"))
+    lines = [
+        "안녕",
+        "오늘 너무 피곤해",
+        "왜?",
+        "비 오네",
+        "뭐 먹지",
+        "심심해",
+        "시험 망했어",
+        "고양이 귀엽다",
+        "졸려",
+        "잘 자",
+    ]
+    took = []
+    for line in lines:
+        started = time.perf_counter()
+        session.ask(line)
+        took.append(1000 * (time.perf_counter() - started))
+    print(f"reply in a running talk: first {took[0]:.1f} ms, tenth {took[-1]:.1f} ms")
+
+
+def history_search(home: Path, turns: int = 100_000) -> None:
+    """Print the slowest of several searches in a history of 100,000 turns, and of looking at every turn."""
+    from chatbot.dialogue import Conversation, Turn
+    from chatbot.history import History
+    from chatbot.knowledge import load_knowledge
+
+    rng = random.Random(1)
+    questions = [entry.question for entry in load_knowledge().entries]
+    history, talk = History(home / "large.db"), Conversation()
+    history.start(talk)
+    started = time.perf_counter()
+    with history._db.atomic():
+        for n in range(turns):
+            history.add_turn(talk, Turn("user", f"{rng.choice(questions)} {rng.choice(questions)} {n}"))
+    filled = time.perf_counter() - started
+    worst: dict[str, float] = {}
+    for needle in ("날씨", "ㅋㅋ", "나", "고양이", "없는말이야", "99999"):
+        took = []
+        for _ in range(5):
+            started = time.perf_counter()
+            found = history.search(needle)
+            took.append(1000 * (time.perf_counter() - started))
+        assert all(needle in record.turn.text for record in found)
+        worst[needle] = max(took)
+    started = time.perf_counter()
+    history._db.execute("select count(*) from turns where instr(text, '없는말이야')").fetchone()
+    scan = 1000 * (time.perf_counter() - started)
+    size = (home / "large.db").stat().st_size / 1e6
+    print(
+        f"history search at {turns:,} turns: slowest {max(worst.values()):.1f} ms of "
+        + ", ".join(f"{needle} {ms:.1f}" for needle, ms in worst.items())
+        + f" (limit 50; a scan of every turn {scan:.1f}; file {size:.0f} MB, filled in {filled:.0f} s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
