@@ -436,3 +436,10 @@ def main() -> None:
         # Whoever read us has left; nothing may be flushed to them at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if os.environ.get("CHATBOT_DEBUG"):
+            raise
+        # The message of an unforeseen error may quote what a person wrote; its kind does not.
+        kind = type(error).__name__
+        _note(f"오류: 예상하지 못한 문제가 생겼어요({kind}). CHATBOT_DEBUG=1로 다시 실행하면 자세히 나와요.")
+        sys.exit(1)

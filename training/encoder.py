@@ -61,7 +61,7 @@ class Recipe:
     # and, on scored pairs, CoSENT (Su 2022)
     contrast_batch: int = 128
     contrast_learning_rate: float = 3e-4
-    contrast_epochs: int = 1
+    contrast_epochs: int = 2
     temperature_scale: float = 20.0
     max_tokens: int = 48
     noise: float = 0.3
@@ -71,7 +71,7 @@ class Recipe:
 
 RECIPE = Recipe()
 # How many pairs a paraphrase set of each source gives per epoch.
-PAIRS_PER_SET = {"parakqc": 20, "stylekqc": 6, "qa": 8, "sae4k_v1": 1}
+PAIRS_PER_SET = {"parakqc": 20, "stylekqc": 6, "qa": 16, "sae4k_v1": 1}
 
 Corpora = Annotated[
     Path, typer.Option(help="Folder with pretrain/ and pairs/.", exists=True, file_okay=False)
