@@ -83,3 +83,22 @@ def test_trouble_in_the_background_comes_with_the_first_answer(tmp_path: Path) -
     talk.add("user", "안녕")
     with pytest.raises(Exception, match=r"nothing\.csv"):
         opening.reply(talk)
+
+
+def test_a_backend_without_a_constructor_takes_no_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections.abc import Iterator
+
+    from chatbot import backends
+    from chatbot.dialogue import Backend
+
+    class Plain(Backend):
+        name = "plain"
+
+        def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+            yield Reply("", self.name)
+
+    monkeypatch.setattr(backends, "_factory", lambda name: Plain)
+    for _ in range(2):  # making one changes what its class inherits
+        with pytest.raises(UsageError, match="--progress"):
+            check_options("plain", progress=print)
+        assert open_backend("plain").name == "plain"

@@ -42,7 +42,7 @@ def open_backend(name: str, *, model: str | None = None, device: str = "auto", *
 
 def check_options(name: str, **options: Any) -> None:
     """Raise :class:`UsageError` where the backend does not exist or cannot use an option."""
-    parameters = inspect.signature(_factory(name)).parameters.values()
+    parameters = _parameters(_factory(name))
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
     accepted = {p.name for p in parameters}
@@ -62,6 +62,16 @@ def open_in_background(name: str, **options: Any) -> OpeningBackend:
 def opened(backend: Backend) -> Backend:
     """Return the backend itself, waiting for it where it is still being opened."""
     return backend.opened if isinstance(backend, OpeningBackend) else backend
+
+
+def _parameters(factory: Callable[..., Backend]) -> list[inspect.Parameter]:
+    """Return what a class or function takes; nothing for a class without an ``__init__`` of its own.
+
+    Such a class inherits the one of ``Protocol``, whose signature claims to take anything.
+    """
+    if inspect.isclass(factory) and factory.__init__ is Backend.__init__:
+        return []
+    return list(inspect.signature(factory).parameters.values())
 
 
 def _given(**options: Any) -> dict[str, Any]:
