@@ -31,17 +31,19 @@ class ProgressReport:
         """Show how far the work has come."""
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = progress_bar(sys.stderr)
+                self._bar = _bar(sys.stderr)
                 self._bar.add_task(self._description, total=total, rate="")
                 self._bar.start()
-            advance(self._bar, done, total)
+            task = self._bar.tasks[0]
+            rate = f"{task.speed:,.0f}/초" if task.speed else ""
+            self._bar.update(task.id, completed=done, total=total, rate=rate)
         elif 10 * done // max(total, 1) > self._tenths:
             self._tenths = 10 * done // max(total, 1)
             sys.stderr.write(f"{self._description} {done}/{total}\n")
             sys.stderr.flush()
 
 
-def progress_bar(stream: TextIO) -> Progress:
+def _bar(stream: TextIO) -> Progress:
     """Return a bar with rate and ETA that goes away when it is done."""
     from rich import progress
     from rich.console import Console
@@ -56,10 +58,3 @@ def progress_bar(stream: TextIO) -> Progress:
         console=Console(file=stream, markup=False, highlight=False, emoji=False),
         transient=True,
     )
-
-
-def advance(bar: Progress, done: int, total: int, description: str | None = None) -> None:
-    """Move the only task of ``bar``."""
-    task = bar.tasks[0]
-    rate = f"{task.speed:,.0f}/초" if task.speed else ""
-    bar.update(task.id, completed=done, total=total, rate=rate, description=description or task.description)

@@ -18,7 +18,7 @@ from chatbot.errors import ChatbotError
 from chatbot.models.encoder import Progress
 from chatbot.screens.commands import COMMANDS, Answer, Commands, Quit
 from chatbot.screens.console import notes, output, plain
-from chatbot.screens.progress import advance, progress_bar
+from chatbot.screens.progress import ProgressReport
 from chatbot.session import Session
 from chatbot.text import one_line
 
@@ -119,9 +119,13 @@ def _show(answer: Answer, loading: Loading) -> None:
 @contextmanager
 def _waiting(loading: Loading) -> Iterator[None]:
     """Show that something is going on until the first piece is there."""
-    with progress_bar(sys.stdout) as bar:
-        bar.add_task("생각하는 중", total=None, rate="")
-        loading.watch(lambda done, total: advance(bar, done, total, "색인 만드는 중"))
+    with output().status("생각하는 중") as status, ProgressReport("색인 만드는 중") as report:
+
+        def show(done: int, total: int) -> None:
+            status.stop()
+            report(done, total)
+
+        loading.watch(show)
         try:
             yield
         finally:
