@@ -29,7 +29,7 @@ class IndexHook(BuildHookInterface):
             sys.path.remove(self.root)
         knowledge, encoder = load_knowledge(), load_encoder()
         folder = prebuilt_dir() / index_key(knowledge, encoder)
-        if not folder.is_dir():
+        if Index.load(folder, knowledge.entries, encoder) is None:
             shutil.rmtree(folder.parent, ignore_errors=True)
             self.app.display_info(f"Indexing {len(knowledge.entries)} questions")
             Index.build(knowledge, encoder).save(folder)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from chatbot.errors import ChatbotError, UsageError
+from chatbot.errors import ChatbotError, UsageError, explain
 
 if TYPE_CHECKING:
-    from chatbot.dialogue import Conversation
+    from chatbot.dialogue import Backend, Conversation
     from chatbot.history import History
 
 
@@ -82,43 +82,41 @@ def talk(
     max_new_tokens: MaxNewTokens = None,
 ) -> None:
     """터미널에서 대화하기 (파이프로는 한 줄에 한 답)."""
-    from chatbot.backends import open_in_background
+    from chatbot.backends import check_options, open_in_background, usable_options
+    from chatbot.screens import talk as screen
+    from chatbot.screens.progress import ProgressReport
     from chatbot.session import Session
 
     if no_history and (go_on or resume):
         raise UsageError("--no-history는 --continue, --resume과 함께 쓸 수 없어요. 하나만 써 주세요.")
     given = {
-        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "seed": seed,
+        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "device": device, "seed": seed,
         "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
+    check_options(backend, **given)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    with _history(no_history) as history:
+    with _history(no_history) as history, ProgressReport("색인 만드는 중") as report:
+        loading = screen.Loading()
+
+        def open_other(name: str) -> Backend:
+            """Open a backend with those of the given options that it can use."""
+            progress = loading if on_terminal else report
+            return open_in_background(name, **usable_options(name, **given, progress=progress))
+
         past = _past(history, go_on, resume)
-        if on_terminal:
-            from chatbot.screens import talk as screen
-
-            loading = screen.Loading()
-            opened = open_in_background(backend, device=device, **given, **_progress_for(backend, loading))
-            session = Session(opened, history, conversation=past, warn=_note)
-            session.conversation.style = _style(style)
-            screen.talk(
-                session,
-                lambda name: open_in_background(name, device=device, **_progress_for(name, loading)),
-                loading,
-            )
-            return
-        from chatbot.screens.talk import talk_in_pipe
-
-        session = Session(_open(backend, device=device, **given), history, conversation=past, warn=_note)
+        session = Session(open_other(backend), history, conversation=past, warn=_note)
         session.conversation.style = _style(style)
-        talk_in_pipe(session, lambda name: _open(name, device=device), sys.stdin)
+        if on_terminal:
+            screen.talk(session, open_other, loading)
+        elif not screen.talk_in_pipe(session, open_other, sys.stdin):
+            raise typer.Exit(1)
 
 
 @app.command()
 def ask(
     text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
     backend: BackendName = "retrieval",
-    k: Annotated[int, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = 1,
+    k: Annotated[int | None, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = None,
     style: Style = "auto",
     no_history: NoHistory = False,
     model: ModelName = None,
@@ -133,29 +131,34 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """한 번 묻고 한 번 답 듣기."""
+    from chatbot.backends import check_options, open_in_background, usable_options
+    from chatbot.screens.progress import ProgressReport
     from chatbot.session import Session
-    from chatbot.text import normalise
+    from chatbot.text import normalise, printable
 
     question = normalise(" ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read())
     if not question:
         raise UsageError('물어볼 말이 없어요. chatbot ask "안녕"처럼 써 주세요.')
-    opened = _open(
-        backend, model=model, encoder=encoder, data=data, scorer=scorer, device=device, seed=seed,
-        temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens,
-    )  # fmt: skip
-    with _history(no_history) as history:
-        session = Session(opened, history, warn=_note)
+    given = {
+        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "device": device, "seed": seed,
+        "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    check_options(backend, **given)
+    with _history(no_history) as history, ProgressReport("색인 만드는 중") as report:
+        # Opened beside, so that the question is stored before anything can go wrong.
+        opening = open_in_background(backend, **usable_options(backend, **given, progress=report))
+        session = Session(opening, history, warn=_note)
         session.conversation.style = _style(style)
         reply = session.ask(question)
+    for note in opening.notes:
+        _note(note)
     if as_json:
         found = dataclasses.asdict(reply)
         found["candidates"] = [c._asdict() for c in reply.candidates[:k]]
         _json(found)
         return
-    from chatbot.text import printable
-
     typer.echo(reply.text)
-    if k > 1:
+    if k:
         for candidate in reply.candidates[:k]:
             typer.echo(f"{candidate.score:.3f}\t{printable(candidate.text)}\t{printable(candidate.source)}")
 
@@ -182,6 +185,8 @@ def evaluate(
 
     with ProgressReport("색인 만드는 중") as bar:
         figures = evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar)
+    for note in figures["notes"]:
+        _note(note)
     if out:
         _write_out(out, json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
     if as_json:
@@ -326,30 +331,6 @@ def doctor(as_json: AsJson = False) -> None:
 # --- helpers
 
 
-def _open(name: str, **options: Any) -> Any:
-    """Open a backend in the foreground, with progress where it takes long, and say its notes."""
-    from chatbot.backends import check_options, open_backend
-    from chatbot.screens.progress import ProgressReport
-
-    check_options(name, **options)
-    with ProgressReport("색인 만드는 중") as bar:
-        backend = open_backend(name, **options, **_progress_for(name, bar))
-    for note in getattr(backend, "notes", ()):
-        _note(note)
-    return backend
-
-
-def _progress_for(name: str, progress: Any) -> dict[str, Any]:
-    """Offer progress to backends that can report it."""
-    from chatbot.backends import check_options
-
-    try:
-        check_options(name, progress=progress)
-    except UsageError:
-        return {}
-    return {"progress": progress}
-
-
 @contextmanager
 def _history(no_history: bool) -> Iterator[History | None]:
     """Open the history for a conversation; trouble with it is said, and the talk goes on unsaved."""
@@ -419,7 +400,9 @@ def _json(value: Any) -> None:
 
 
 def _note(message: str) -> None:
-    typer.echo(message, err=True)
+    from chatbot.text import printable
+
+    typer.echo(printable(message), err=True)
 
 
 def main() -> None:
@@ -439,7 +422,5 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CHATBOT_DEBUG"):
             raise
-        # The message of an unforeseen error may quote what a person wrote; its kind does not.
-        kind = type(error).__name__
-        _note(f"오류: 예상하지 못한 문제가 생겼어요({kind}). CHATBOT_DEBUG=1로 다시 실행하면 자세히 나와요.")
+        _note(f"오류: {explain(error)}")
         sys.exit(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatbot.errors import ChatbotError
+from chatbot.knowledge import load_knowledge
 from chatbot.privacy import mask
 from chatbot.resources import data_dir
 from chatbot.safety import acceptable
@@ -41,32 +42,27 @@ def check(path: Path | None = None) -> Report:
     root = path or data_dir()
     if not root.exists():
         raise ChatbotError(f"{root}: 그런 파일이나 폴더가 없어요. 경로를 확인해 주세요.")
-    files = [root] if root.is_file() else sorted(root.rglob("*.jsonl"))
+    files = [root] if root.is_file() else sorted([*root.rglob("*.jsonl"), *root.rglob("*.csv")])
     if not files:
-        raise ChatbotError(f"{root}: 검사할 .jsonl 파일이 없어요. 경로를 확인해 주세요.")
+        raise ChatbotError(f"{root}: 검사할 .jsonl이나 .csv 파일이 없어요. 경로를 확인해 주세요.")
     report = Report()
     checker = _Checker(report)
     for file in files:
+        if file.suffix.lower() == ".csv":
+            report.count("질문과 답", len(load_knowledge(file).entries))  # raises where a line is wrong
+            continue
         for place, row in _rows(file, report):
-            if "questions" in row:
-                checker.intent(row, place, file)
-            elif "target" in row:
-                checker.follow_up(row, place)
-            elif "messages" in row:
-                checker.dialogue(row, place)
-            elif "label" in row:
-                checker.labelled(row, place, file)
-            else:
-                report.problems.append(
-                    f"{place}: 알 수 없는 형식이에요. data/README.md의 형식에 맞춰 주세요."
-                )
+            try:
+                checker.row(row, place, file)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                checker.problem(place, "항목의 형태가 달라요. 글은 따옴표로, 여러 개는 [ ]로 써 주세요.")
     checker.finish()
     return report
 
 
 def _rows(file: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         report.problems.append(f"{file}: UTF-8로 읽을 수 없어요({error}).")
         return
@@ -96,6 +92,22 @@ class _Checker:
         self.replies: set[str] = set()
         self.targets: list[tuple[str, str]] = []
         self.eval_texts: set[str] = set()
+
+    def row(self, row: dict[str, Any], place: str, file: Path) -> None:
+        if "questions" in row:
+            self.intent(row, place, file)
+        elif "target" in row:
+            self.follow_up(row, place)
+        elif "messages" in row:
+            self.dialogue(row, place)
+        elif "label" in row:
+            self.labelled(row, place, file)
+        elif {"question", "answer"} <= row.keys():
+            self._text(row["question"], place)
+            self._text(row["answer"], place)
+            self.report.count("질문과 답")
+        else:
+            self.problem(place, '{"question": "안녕", "answer": "반가워"}처럼 알려진 형식으로 써 주세요.')
 
     def problem(self, place: str, what: str) -> None:
         self.report.problems.append(f"{place}: {what}")

@@ -47,6 +47,10 @@ class Conversation:
         """Return the texts of one side, oldest first."""
         return [turn.text for turn in self.turns if turn.role == role]
 
+    def used(self) -> list[str]:
+        """Return the replies that need other words now: those given, and those asked for again."""
+        return self.said("assistant") + self.rejected
+
 
 class Candidate(NamedTuple):
     """A reply that was considered: its text, its score and where it came from."""
@@ -81,7 +85,8 @@ class Backend(Protocol):
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield pieces of the answer to the last turn, the :class:`Reply` last.
 
-        Joined, the pieces equal ``Reply.text``. Closing the iterator stops the work.
+        Joined, the pieces equal ``Reply.text``; without any, the text is shown at the end.
+        Closing the iterator stops the work.
         """
         ...
 

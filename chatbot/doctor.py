@@ -38,7 +38,10 @@ def examine() -> tuple[dict[str, str], list[str]]:
             facts[package] = version(package)
         except PackageNotFoundError:
             missing.append(f"{package} 패키지가 없어요. chatbot을 다시 설치해 주세요.")
-    facts["장치"] = _device()
+    try:
+        facts["장치"] = _device()
+    except (ImportError, OSError) as error:
+        missing.append(f"torch를 불러올 수 없어요({type(error).__name__}). torch를 다시 설치해 주세요.")
     facts["백엔드"] = ", ".join(backend_names())
     facts["함께 온 데이터"] = str(data_dir())
     facts["내 데이터"] = str(home_dir())
@@ -51,10 +54,11 @@ def examine() -> tuple[dict[str, str], list[str]]:
         facts["색인"] = "미리 만들어져 있음" if prebuilt else "처음 쓸 때 만듦"
     except ChatbotError as error:
         missing.append(str(error))
-    try:
-        History().close()
-    except ChatbotError as error:
-        missing.append(str(error))
+    if default_path().exists():
+        try:
+            History().close()
+        except ChatbotError as error:
+            missing.append(str(error))
     return facts, missing
 
 

@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ def default_path() -> Path:
 def bigrams(text: str) -> str:
     """Return the index terms of ``text``: each character with its successor, the last alone."""
     codes = [f"{ord(character):05x}" for character in text.casefold()]
-    return " ".join(a + b for a, b in zip(codes, [*codes[1:], ""], strict=True))
+    return " ".join(a + b for a, b in zip(codes, [*codes[1:], ""]))  # noqa: B905  # none for no text
 
 
 def bigram_query(text: str) -> str:
@@ -86,8 +86,11 @@ class History:
         with self._explained():
             private_dir(self.path.parent)
             # Opened by us first: SQLite would create it readable for everybody.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            with suppress(PermissionError):  # somebody else's file keeps the mode its owner gave it
+                os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = normal")
             connection.execute("pragma foreign_keys = on")
@@ -109,14 +112,14 @@ class History:
 
     def add_turn(self, conversation: Conversation, turn: Turn) -> int:
         """Store a finished turn and return its id."""
-        with self._explained(), self._db.atomic():
+        with self._writing():
             turn_id = self._insert(conversation, turn)
             self._index(turn_id, turn.text)
         return turn_id
 
     def open_reply(self, conversation: Conversation, text: str) -> int:
         """Store the first piece of a reply before it is shown; return its id."""
-        with self._explained(), self._db.atomic():
+        with self._writing():
             return self._insert(conversation, Turn("assistant", text), growing=1)
 
     def grow_reply(self, turn_id: int, text: str) -> None:
@@ -126,20 +129,20 @@ class History:
 
     def finish_reply(self, turn_id: int, reply: Reply) -> None:
         """Store a reply whole, with everything known about it."""
-        with self._explained(), self._db.atomic():
+        with self._writing():
             self._db["turns"].update(turn_id, {"text": reply.text, "growing": 0, **_reply_columns(reply)})
             self._index(turn_id, reply.text)
 
     def mark_undone(self, turn_ids: list[int]) -> None:
         """Mark turns as taken back; they stay, but are no longer part of the conversation."""
-        with self._explained(), self._db.atomic():
+        with self._writing():
             for turn_id in turn_ids:
                 self._db["turns"].update(turn_id, {"undone": 1})
 
     def delete(self, conversation_id: str) -> None:
         """Delete a conversation and all its turns, and shrink what the file still holds of them."""
         with self._explained():
-            with self._db.atomic():
+            with self._writing():
                 for row in self._db.query(
                     "select id, text from turns where conversation = ? and growing = 0", [conversation_id]
                 ):
@@ -238,6 +241,22 @@ class History:
 
     def _index(self, turn_id: int, text: str) -> None:
         self._db.execute("insert into turns_index(rowid, terms) values (?, ?)", [turn_id, bigrams(text)])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the write lock over several statements.
+
+        Taken at once: a transaction that reads first and then wants to write fails, without
+        waiting, where another chat wrote in between.
+        """
+        with self._explained():
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.rollback()
+                raise
+            self._db.execute("commit")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -131,6 +131,20 @@ class Index:
         bonus = fitted.context_weight * (found.context - fitted.context_pivot)
         return np.where(self.has_context, own + bonus, own).astype(np.float32)
 
+    def best(
+        self,
+        found: Similarities,
+        scorer: Scorer = "fused",
+        calibration: Calibration | None = None,
+        left_out: int = -1,
+    ) -> tuple[float, str]:
+        """Return the best score and the source of its answer, the row ``left_out`` left out."""
+        scores = self.score(found, scorer, calibration)
+        if left_out >= 0:
+            scores[left_out] = -1.0
+        top = int(scores.argmax())
+        return float(scores[top]), self.entries[top].answers.source
+
     def save(self, folder: Path) -> None:
         """Write the index, whole or not at all."""
         part = folder.with_name(folder.name + ".part")
@@ -141,6 +155,8 @@ class Index:
         self.tfidf.save(part, "tfidf")
         facts = {"format": FORMAT, "entries": len(self.entries), "calibration": asdict(self.calibration)}
         (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+        for path in part.iterdir():
+            path.chmod(0o600)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
 
@@ -184,7 +200,10 @@ def open_index(knowledge: Knowledge, encoder: Encoder, progress: Progress | None
 
 def index_key(knowledge: Knowledge, encoder: Encoder) -> str:
     """Name the index of this data by this encoder."""
-    together = f"{FORMAT}/{encoder.fingerprint}/{knowledge.fingerprint}"
+    fitted_on = hashlib.sha256()
+    for name in ("unseen", "followups"):
+        fitted_on.update((data_dir() / "eval" / f"{name}.jsonl").read_bytes())
+    together = f"{FORMAT}/{encoder.fingerprint}/{knowledge.fingerprint}/{fitted_on.hexdigest()}"
     return hashlib.sha256(together.encode()).hexdigest()[:20]
 
 
@@ -211,8 +230,8 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
     floors: dict[str, float] = {
         scorer: _fit_floor(
-            [_best(index, f, scorer, weighted, left_out)[0] for f, _, left_out in found],
-            [_best(index, f, scorer, weighted)[0] for f in strangers],
+            [index.best(f, scorer, weighted, left_out)[0] for f, _, left_out in found],
+            [index.best(f, scorer, weighted)[0] for f in strangers],
         )
         for scorer in SCORERS
     }
@@ -232,23 +251,13 @@ def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str,
     return [(entries[i].question, entries[i].answers.source, i) for i in several[::step]]
 
 
-def _best(
-    index: Index, found: Similarities, scorer: Scorer, calibration: Calibration, left_out: int = -1
-) -> tuple[float, str]:
-    scores = index.score(found, scorer, calibration)
-    if left_out >= 0:
-        scores[left_out] = -1.0
-    top = int(scores.argmax())
-    return float(scores[top]), index.entries[top].answers.source
-
-
 def _fit_dense_weight(index: Index, found: list[tuple[Similarities, str, int]]) -> float:
     if not found:
         return 0.5
 
     def right(weight: float) -> int:
         fitted = Calibration(dense_weight=float(weight))
-        return sum(_best(index, f, "fused", fitted, out)[1] == source for f, source, out in found)
+        return sum(index.best(f, "fused", fitted, out)[1] == source for f, source, out in found)
 
     hits = np.array([right(weight) for weight in _DENSE_GRID])
     # The middle of the best stretch: a single lucky grid point would not carry over.
@@ -267,7 +276,7 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
     contexts = [e.context for e in index.entries if e.context]
     alone = [
         (text, contexts[i * 7919 % len(contexts)], source)
-        for i, (text, source) in enumerate(own[: 5 * len(items)])
+        for i, (text, source) in enumerate(own[:: max(1, len(own) // max(1, 5 * len(items)))])
     ]
     if not items:
         return fitted
@@ -278,7 +287,7 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
         for pivot in _PIVOT_GRID:
             tried = Calibration(fitted.dense_weight, round(float(weight), 3), round(float(pivot), 3))
             together = sum(
-                sum(_best(index, f, "fused", tried)[1] == source for f, source in lines) / max(len(lines), 1)
+                sum(index.best(f, "fused", tried)[1] == source for f, source in lines) / max(len(lines), 1)
                 for lines in (followed, alone_found)
             )
             if together > best[0]:
@@ -288,8 +297,8 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
 
 def _fit_floor(known: list[float], strange: list[float]) -> float:
     """Return the score that best parts known lines from strange ones (mean of both hit rates)."""
-    if not known or not strange:
-        return 0.0
+    if not known:  # no answer has two wordings: only the most familiar of the strange lines may pass
+        return round(float(np.quantile(strange, 0.95)), 4)
     inside, outside = np.array(known), np.array(strange)
     tries = np.unique(np.concatenate([inside, outside]))
     quality = [float((inside >= t).mean() + (outside < t).mean()) for t in tries]

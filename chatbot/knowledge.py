@@ -111,12 +111,23 @@ def taught_path() -> Path:
 
 
 def teach(question: str, answer: str) -> None:
-    """Keep ``answer`` for ``question`` from now on; an older one for the same question is replaced."""
+    """Keep ``answer`` for ``question`` from now on; an older one for the same question is replaced.
+
+    Raises:
+        DataError: nothing is left to keep, or the file cannot be written.
+    """
     path = taught_path()
+    question, answer = normalise(question), normalise(answer)
+    if not question or not answer:
+        raise DataError("빈 말은 배울 수 없어요. '/teach 대답'처럼 써 주세요.")
     rows = [{"question": question, "answer": answer}]
     if path.exists():
-        rows = [r for r in _json_lines(path) if squeeze(r["question"]) != squeeze(question)] + rows
-    write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        key = _same_question(question)
+        rows = [row for row in _json_lines(path) if _same_question(row["question"]) != key] + rows
+    try:
+        write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    except OSError as error:
+        raise DataError(f"{path}: 쓸 수 없어요({error.strerror}). 폴더의 권한을 확인해 주세요.") from error
 
 
 def follow_ups(half: str) -> list[FollowUp]:
@@ -162,7 +173,7 @@ def _load(name: str, files: list[Path]) -> Knowledge:
                     entries += _dialogue_entries(row, f"{path.stem}:{line}")
                 else:
                     question, answer = _pair(row)
-                    pairs.setdefault(squeeze(question) or question, (question, []))[1].append(answer)
+                    pairs.setdefault(_same_question(question), (question, []))[1].append(answer)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise DataError(
                     f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요({error}). "
@@ -180,7 +191,15 @@ def _load(name: str, files: list[Path]) -> Knowledge:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in (".jsonl", ".csv"))
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jsonl", ".csv"))
+    if not files:
+        raise DataError(f"{folder}: .jsonl이나 .csv 파일이 없어요. 폴더를 확인해 주세요.")
+    return files
+
+
+def _same_question(question: str) -> str:
+    """Return what two spellings of one question share; ``??`` is itself."""
+    return squeeze(question) or question
 
 
 def _read(path: Path) -> str:
@@ -198,12 +217,12 @@ def _read(path: Path) -> str:
 
 
 def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(raw, newline=""))
         for row in reader:
             yield reader.line_num, row
         return
-    for number, line in enumerate(raw.splitlines(), start=1):
+    for number, line in enumerate(raw.split("\n"), start=1):  # other line ends may stand inside JSON strings
         if line.strip():
             try:
                 yield number, json.loads(line)

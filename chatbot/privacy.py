@@ -13,17 +13,17 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("[전화번호]", re.compile(r"(?<!\d)0(?:2|[3-6]\d|70|50\d)[ .)-]?\d{3,4}[ .-]?\d{4}(?!\d)")),
     (
         "[계좌번호]",
-        re.compile(r"(?<!\d)(?!\d{4}-\d{2}-\d{2}(?!\d))\d{2,6}-\d{2,6}-\d{2,8}(?:-\d{1,5})?(?!\d)"),
+        re.compile(r"(?<!\d)(?=(?:-?\d){10})\d{2,6}-\d{2,6}-\d{2,8}(?:-\d{1,5})?(?!\d)"),
     ),
 )
-# A pattern above can only go on across these; whatever precedes the last of other kinds is settled.
-_OPEN_END = re.compile(r"[\w.+@ )-]*$", re.ASCII)
+# The end of a text that a pattern above may still go on from: a number, or a word with an @ to come.
+_OPEN_END = re.compile(r"(?:[\d+][\d .()+-]*|[\w.+@-]*)$", re.ASCII)
 
 
 def mask(text: str) -> str:
     """Replace personal data by a label such as ``[전화번호]``.
 
-    Short public numbers (119, 1388, 1577-0199) and dates (2024-05-01) stay as they are.
+    Short public numbers (119, 1388, 1577-0199) and dates (2024-05-01, 24-05-01) stay as they are.
     """
     for label, pattern in _PATTERNS:
         text = pattern.sub(label, text)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from chatbot import safety
 from chatbot.dialogue import Backend, Conversation, Reply, Turn
+from chatbot.errors import UsageError
 from chatbot.history import History, HistoryError
 from chatbot.privacy import StreamMasker, mask
 from chatbot.style import reply_style
@@ -46,7 +47,9 @@ class Session:
         self._warn = warn
         self._ids: dict[Turn, int] = {}
         if history and conversation:
-            self._ids = {r.turn: r.id for r in history.records(conversation.id) if not r.undone}
+            records = [record for record in history.records(conversation.id) if not record.undone]
+            self._ids = {record.turn: record.id for record in records}
+            self.last_reply = next((r.reply for r in reversed(records) if r.reply), None)
 
     def say(self, text: str) -> Generator[str | Reply, None, None]:
         """Answer ``text``: yield pieces to show, then the :class:`Reply`.
@@ -54,8 +57,14 @@ class Session:
         The utterance is stored before anything is worked out, and every piece before it is
         yielded, so what was shown is never lost. Closing the iterator, or an exception in it,
         stops the backend and keeps the reply as far as it was shown.
+
+        Raises:
+            UsageError: nothing is left of ``text`` without white space and control characters.
         """
-        turn = self.conversation.add("user", normalise(text))
+        text = normalise(text)
+        if not text:
+            raise UsageError("빈 말에는 대답할 수 없어요. 한 글자라도 써 주세요.")
+        turn = self.conversation.add("user", text)
         self._write(History.start, self.conversation)
         row = self._write(History.add_turn, self.conversation, turn)
         if row is not None:
@@ -136,9 +145,14 @@ class Session:
             yield reply.text
             yield reply
             return
-        masker, shown = StreamMasker(), ""
+        masker, shown, heard = StreamMasker(), "", False
         for piece in self.backend.stream(self.conversation):
-            safe = masker.flush() if isinstance(piece, Reply) else masker.feed(printable(piece))
+            if isinstance(piece, Reply):
+                unsaid = "" if heard else printable(piece.text)
+                safe = masker.feed(unsaid) + masker.flush()
+            else:
+                heard = True
+                safe = masker.feed(printable(piece))
             if not safety.acceptable(shown + safe):
                 deflection = safety.deflection(reply_style(self.conversation))
                 yield f" {deflection}" if shown else deflection

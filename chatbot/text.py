@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Terminal control: C0 except tab and newline, DEL, C1, and the marks that reverse or hide text.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Terminal control: C0 except tab and newline, DEL, C1, the marks that reverse or hide text, and
+# halves of surrogate pairs, which no file can hold.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 

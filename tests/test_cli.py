@@ -203,3 +203,47 @@ def test_markup_in_texts_is_printed_as_it_is(run: Run, tmp_path: Path) -> None:
     assert run("ask", "대괄호", "--data", str(file)).stdout.strip() == "[bold red]빨강[/] :smile:"
     run("talk", "--data", str(file), stdin="대괄호\n")
     assert "[bold red]빨강[/] :smile:" in run("history", "show").stdout
+
+
+def test_a_line_that_cannot_be_answered_does_not_end_the_talk(run: Run, home: Path) -> None:
+    home.mkdir()
+    (home / "datasets").write_text("a file where a folder should be")
+    done = run("talk", stdin="안녕\n/teach 반가워\n\x07\n안녕\n")
+    assert len(done.stdout.splitlines()) == 2 and done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "taught" in done.stderr
+
+
+def test_another_backend_keeps_the_options_it_can_use(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("question,answer\n학식 뭐야,돈까스래\n", encoding="utf-8")
+    done = run("talk", "--data", str(file), stdin="/backend retrieval\n학식 뭐야\n")
+    assert done.stdout.strip() == "돈까스래"
+
+
+def test_a_question_is_stored_even_if_the_backend_cannot_be_opened(run: Run) -> None:
+    done = run("ask", "이건 남아야 해", "--encoder", "없는것")
+    assert done.returncode == 1 and "없는것" in done.stderr
+    assert "이건 남아야 해" in run("history", "show").stdout
+
+
+def test_ask_json_has_all_candidates(run: Run) -> None:
+    assert len(json.loads(run("ask", "오늘 기분이 좋아", "--json").stdout)["candidates"]) == 5
+
+
+def test_data_check_takes_pairs_and_names_broken_rows(run: Run, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n안녕,반가워\n", encoding="utf-8")
+    assert run("data", "check", str(pairs)).stdout == "질문과 답\t1\n"
+    odd = tmp_path / "odd.jsonl"
+    row = {
+        "id": "a",
+        "topic": 3,
+        "questions": "글",
+        "dev_questions": ["나"],
+        "test_questions": ["다"],
+        "answers": ["라"],
+    }
+    odd.write_text(json.dumps(row) + "\n" + json.dumps({"question": "\x1b[31m나", "answer": "가"}) + "\n")
+    done = run("data", "check", str(odd))
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "\x1b" not in done.stderr
+    assert "1번째 줄" in done.stderr and "2번째 줄" in done.stderr

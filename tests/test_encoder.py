@@ -15,6 +15,7 @@ from chatbot.dialogue import Conversation
 from chatbot.errors import UsageError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.encoder import (
+    ONNX_GRAPH,
     EncoderError,
     OnnxEncoder,
     SentenceTransformerEncoder,
@@ -130,7 +131,7 @@ def test_both_runtimes_of_the_shipped_encoder_agree() -> None:
 
 def test_shipped_encoder_is_small_enough() -> None:
     folder = shipped_encoder()
-    graph = folder / "onnx" / "model_int8.onnx"
+    graph = folder / ONNX_GRAPH
     tokenizer = (folder / "tokenizer.json").stat().st_size
     assert graph.stat().st_size + tokenizer <= 20e6
     checkpoint = [p for p in folder.rglob("*") if p.is_file() and p != graph]
@@ -224,3 +225,11 @@ def test_missing_encoders_and_devices_are_explained(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(EncoderError, match="empty"):
         load_encoder(empty, "cpu")
+
+
+def test_a_damaged_graph_is_explained(tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(shipped_encoder(), folder)
+    (folder / ONNX_GRAPH).write_bytes(b"no graph")
+    with pytest.raises(EncoderError, match="damaged"):
+        load_encoder(folder)

@@ -112,6 +112,18 @@ def test_undone_turns_stay_marked(history: History) -> None:
     assert history.load(talk.id).turns == []
 
 
+def test_a_text_without_letters_has_no_terms(history: History) -> None:
+    assert bigrams("") == ""
+    say(history, Conversation(), "")
+
+
+def test_a_looser_mode_is_tightened(home: Path) -> None:
+    History().close()
+    default_path().chmod(0o644)
+    History().close()
+    assert default_path().stat().st_mode & 0o077 == 0
+
+
 def test_find_by_prefix(history: History) -> None:
     say(history, Conversation(id="abc1"), "가")
     say(history, Conversation(id="abd2"), "나")
@@ -136,11 +148,14 @@ def test_list_is_ordered_by_last_use(history: History) -> None:
 WRITER = """
 import sys
 from chatbot.history import History
-from chatbot.dialogue import Conversation
+from chatbot.dialogue import Conversation, Reply
 history, talk = History(), Conversation()
 history.start(talk)
 for i in range(60):
     history.add_turn(talk, talk.add("user", f"{sys.argv[1]} {i}"))
+    row = history.open_reply(talk, "응")
+    history.grow_reply(row, "응, 그")
+    history.finish_reply(row, Reply("응, 그래", "x"))
 """
 
 
@@ -156,7 +171,7 @@ def test_several_chats_write_to_one_new_file(home: Path) -> None:
     for writer in writers:
         assert writer.wait(60) == 0, writer.stderr and writer.stderr.read().decode()
     history = History()
-    assert sum(s.turns for s in history.conversations()) == 240
+    assert sum(s.turns for s in history.conversations()) == 480
     assert len(history.search("글2", limit=100)) == 60
 
 

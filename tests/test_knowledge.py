@@ -87,6 +87,22 @@ def test_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert load_knowledge(file).fingerprint != first
 
 
+def test_a_folder_without_data_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="없어요"):
+        load_knowledge(tmp_path)
+
+
+def test_teaching_survives_odd_characters() -> None:
+    teach("하이", "첫 줄\u2028둘째\x07 줄\x85")
+    teach("??", "왜?")
+    teach("...", "음.")
+    assert [e.question for e in load_taught().entries] == ["하이", "??", "..."]
+    for empty in (("", "답"), ("질문", " \x07")):
+        with pytest.raises(DataError):
+            teach(*empty)
+    assert len(load_taught().entries) == 3
+
+
 def test_teaching_replaces_the_older_answer_and_stays_private() -> None:
     assert load_taught().entries == []
     teach("점심 뭐 먹지?", "김밥!")

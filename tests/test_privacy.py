@@ -28,6 +28,7 @@ def test_personal_data_is_masked(text: str, masked: str) -> None:
         "1577-0199",
         "1388이나 1366, 112, 119",
         "2024-05-01에 만나",
+        "24-05-01에 만나",
         "10000원",
         "3.14",
         "12:30",
@@ -49,3 +50,6 @@ def test_stream_masker_does_not_hold_back_hangul() -> None:
     masker = StreamMasker()
     assert masker.feed("안녕") == "안녕"
     assert masker.feed(" 하세요") == " 하세요"
+    assert masker.feed(" good morning to") == " good morning "
+    assert masker.feed(" you") == "to "
+    assert masker.flush() == "you"

@@ -116,6 +116,22 @@ def test_pairs_of_ones_own(tmp_path: Path) -> None:
     assert ask(backend, "학식 뭐야").text == "돈까스래"
 
 
+def test_pairs_without_second_wordings_still_have_a_floor(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("question,answer\n안녕,반가워\n오늘 날씨 어때,맑아\n", encoding="utf-8")
+    backend = RetrievalBackend(data=str(file))
+    assert ask(backend, "오늘 날씨 어때").text == "맑아"
+    assert "맑아" not in ask(backend, "양자역학의 불확정성 원리를 증명해 줘").text
+
+
+def test_asked_again_it_admits_in_other_words(backend: RetrievalBackend) -> None:
+    talk = Conversation()
+    talk.add("user", "콰과광 뷁뷁 슉슈슉")
+    first = backend.reply(talk).text
+    talk.rejected.append(first)
+    assert backend.reply(talk).text.split("'")[0] != first.split("'")[0]
+
+
 def test_style_set_serves_pairs_that_have_only_one(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text("question,answer\n뭐해,그냥 누워 있어\n", encoding="utf-8")

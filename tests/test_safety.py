@@ -52,3 +52,15 @@ def test_output_filter() -> None:
     assert not acceptable("그냥 나가 죽어")
     assert acceptable("시발점에서 출발해요")
     assert acceptable("배고파 죽겠어")
+
+
+@pytest.mark.parametrize(
+    "fine", ["다시 발표하면 돼", "혹시 팔 아파?", "택시 발견하면 타", "역시 발이 편해야지", "시발역"]
+)
+def test_everyday_words_that_look_like_swearing(fine: str) -> None:
+    assert acceptable(fine)
+
+
+@pytest.mark.parametrize("swearing", ["시발", "야 씨발", "ㅅㅂ", "씨1발 뭐야"])
+def test_swearing(swearing: str) -> None:
+    assert not acceptable(swearing)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
+from chatbot.errors import UsageError
 from chatbot.history import History
 from chatbot.session import Session
 from tests.conftest import ScriptedBackend
@@ -155,3 +156,31 @@ def test_a_backend_that_fails_leaves_the_utterance(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         list(session.say("안녕"))
     assert texts(history, session.conversation) == ["안녕", "음"]
+
+
+def test_a_backend_that_yields_only_a_reply_is_shown() -> None:
+    class Whole(Backend):
+        name = "whole"
+
+        def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+            yield Reply("번호는 010-1234-5678이야", self.name)
+
+    history = History()
+    session = Session(Whole(), history)
+    assert "".join(p for p in session.say("응") if isinstance(p, str)) == "번호는 [전화번호]이야"
+    assert history.search("번호는")
+
+
+def test_nothing_to_say_is_refused() -> None:
+    history = History()
+    session = Session(ScriptedBackend(), history)
+    with pytest.raises(UsageError):
+        session.ask(" \x07\ufeff ")
+    assert session.conversation.turns == [] and history.conversations() == []
+
+
+def test_half_a_surrogate_pair_is_dropped() -> None:
+    history = History()
+    session = Session(ScriptedBackend("그\ud83d래"), history)
+    assert session.ask("안\udcff녕").text == "그래"
+    assert texts(history, session.conversation) == ["안녕", "그래"]

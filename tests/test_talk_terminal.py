@@ -232,7 +232,9 @@ def test_a_kill_in_a_pipe_loses_nothing_printed(home: Path) -> None:
     assert turns[1:7:2] == printed and turns[6] == "이것도 남아야 해"
 
 
-def test_typing_works_while_an_index_is_being_built(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+def test_typing_works_while_an_index_is_being_built(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
     pairs = tmp_path / "pairs.csv"
     rows = "".join(f"{n}번째 질문이야,{n}번째 대답이야\n" for n in range(4000))
     pairs.write_text("question,answer\n" + rows, encoding="utf-8")

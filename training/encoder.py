@@ -415,6 +415,7 @@ def card(
     out: Annotated[Path, typer.Option(help="The folder that ships.")] = Path("data/models/encoder"),
 ) -> None:
     """Measure what ships and write its model card."""
+    from chatbot.knowledge import load_knowledge
     from chatbot.models.encoder import load_encoder
     from training.evaluate import evaluate_retrieval, parakqc_retrieval, sts_spearman, sts_spearman_tfidf
     from training.model_card import write_encoder_card
@@ -426,6 +427,7 @@ def card(
     facts = {
         "recipe": asdict(RECIPE),
         "pretraining": json.loads((work / "pretrain.json").read_text()),
+        "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             "qa": figures,
             "parakqc": parakqc_retrieval(encoder, corpora, RECIPE.parakqc_held_out, RECIPE.seed, weight),

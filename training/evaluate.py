@@ -53,6 +53,7 @@ def evaluate_retrieval(
         milliseconds.append(1000 * (time.perf_counter() - started))
     figures: dict[str, Any] = {
         "backend": "retrieval",
+        "notes": model.notes,
         "encoder": model.name,
         "data": knowledge.name,
         "entries": len(knowledge.entries),
@@ -98,19 +99,12 @@ def _floor(
     floor = index.calibration.floor(scorer)
     topics = {intent.id: intent.topic for intent in knowledge.intents}
 
-    def best(similarities: Similarities, left_out: int = -1) -> tuple[float, str]:
-        scores = index.score(similarities, scorer)
-        if left_out >= 0:
-            scores[left_out] = -1.0
-        top = int(scores.argmax())
-        return float(scores[top]), index.entries[top].answers.source
-
-    known = [(best(similarities, left_out), source) for similarities, source, left_out in found]
+    known = [(index.best(own, scorer, left_out=left_out), source) for own, source, left_out in found]
     answered = [(top == source) for (score, top), source in known if score >= floor]
 
     def declined(label: str) -> float:
         texts = [text for text, own in labelled_lines("unseen", "test") if own == label]
-        tops = [best(index.compare(text)) for text in texts]
+        tops = [index.best(index.compare(text), scorer) for text in texts]
         return float(np.mean([s < floor or topics.get(source) == DECLINING_TOPIC for s, source in tops]))
 
     return {

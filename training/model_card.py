@@ -34,7 +34,8 @@ ENCODER_SOURCES = (
 def write_encoder_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` and ``chatbot.json`` beside an encoder.
 
-    ``facts`` holds ``recipe``, ``pretraining`` (steps, tokens, minutes) and ``metrics``.
+    ``facts`` holds ``recipe``, ``pretraining`` (steps, tokens, minutes), ``data_fingerprint`` (of the
+    intents it was trained on) and ``metrics``.
     """
     metrics, recipe, spent = facts["metrics"], facts["recipe"], facts["pretraining"]
     scorers, floor = metrics["qa"]["scorers"], metrics["qa"]["floor"]["fused"]
@@ -52,7 +53,7 @@ pipeline_tag: sentence-similarity
 
 A BERT of {recipe["layers"]} layers and {recipe["hidden"]} dimensions with {recipe["vocab_size"]:,} WordPiece pieces,
 trained from nothing by `training/encoder.py`. It turns short spoken Korean into vectors of unit
-length. The folder is a plain sentence-transformers checkpoint (float16); `onnx/model_int8.onnx` is
+length. The folder is a plain sentence-transformers checkpoint (float16); `onnx/sentence_int8.onnx` is
 the same model in 8 bits, from ids to unit vectors, for ONNX Runtime alone.
 
 ```python

@@ -33,7 +33,7 @@ class _Graph(nn.Module):
 
 
 def export_int8(model: SentenceTransformer, folder: Path) -> Path:
-    """Write ``folder/onnx/model_int8.onnx``: weights in 8 bits, activations quantised as they come.
+    """Write ``folder/onnx/sentence_int8.onnx``: weights in 8 bits, activations quantised as they come.
 
     Returns the path of the graph. Needs the ``export`` dependency group.
     """

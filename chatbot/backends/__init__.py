@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -42,21 +43,36 @@ def open_backend(name: str, *, model: str | None = None, device: str = "auto", *
 
 def check_options(name: str, **options: Any) -> None:
     """Raise :class:`UsageError` where the backend does not exist or cannot use an option."""
-    parameters = _parameters(_factory(name))
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    accepted = {p.name for p in parameters}
+    taken = usable_options(name, **options)
     for option in _given(**options):
-        if option not in accepted:
+        if option not in taken:
             raise UsageError(
                 f"{name} 백엔드에는 --{option.replace('_', '-')} 옵션이 없어요. 빼고 다시 실행해 주세요."
             )
 
 
+def usable_options(name: str, **options: Any) -> dict[str, Any]:
+    """Return those of the given options that the backend has a use for."""
+    parameters = _parameters(_factory(name))
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    names = {p.name for p in parameters}
+    return {option: value for option, value in _given(**options).items() if takes_any or option in names}
+
+
 def open_in_background(name: str, **options: Any) -> OpeningBackend:
     """Start opening a backend in another thread and return at once; the first use waits for it."""
     check_options(name, **options)
-    return OpeningBackend(name, ThreadPoolExecutor(1, "open-backend").submit(open_backend, name, **options))
+    opening: Future[Backend] = Future()
+
+    def work() -> None:
+        try:
+            opening.set_result(open_backend(name, **options))
+        except BaseException as error:
+            opening.set_exception(error)
+
+    # A daemon, so that a person who leaves meanwhile need not wait for it.
+    threading.Thread(target=work, name="open-backend", daemon=True).start()
+    return OpeningBackend(name, opening)
 
 
 def opened(backend: Backend) -> Backend:
@@ -102,6 +118,21 @@ class OpeningBackend(Backend):
     def __init__(self, name: str, opening: Future[Backend]) -> None:
         self.name = name
         self._opening = opening
+
+    @property
+    def ready(self) -> bool:
+        """Whether the real backend is there."""
+        return self._opening.done()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is known that there will be no real backend."""
+        return self._opening.done() and self._opening.exception() is not None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the real backend has to say about itself, as far as it is there."""
+        return getattr(self.opened, "notes", []) if self.ready and not self.failed else []
 
     @property
     def opened(self) -> Backend:

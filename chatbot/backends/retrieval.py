@@ -115,7 +115,7 @@ class RetrievalBackend(Backend):
 
     def _unknown(self, closest: list[str], style: Style, conversation: Conversation) -> str:
         """Admit not to know, in words not used yet, and offer the closest questions."""
-        said = " ".join(conversation.said("assistant"))
+        said = " ".join(conversation.used())
         start = zlib.crc32(conversation.turns[-1].text.encode())
 
         def unused(choices: list[str]) -> str:
@@ -144,7 +144,7 @@ def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> 
     """Return the answer said least often in this conversation, starting anywhere in the list."""
     choices = answers.in_style(style)
     start = zlib.crc32(f"{conversation.id}/{answers.source}".encode()) % len(choices)
-    said = conversation.said("assistant") + conversation.rejected
+    said = conversation.used()
     return min(choices[start:] + choices[:start], key=said.count)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # (done, total)
 
-ONNX_GRAPH = Path("onnx") / "model_int8.onnx"
+# A name of our own: exports by others under the usual one give token states, not sentence vectors.
+ONNX_GRAPH = Path("onnx") / "sentence_int8.onnx"
 BATCH = 64
 MAX_UNKNOWN = 0.05
 # An encoder that cannot read these cannot read Korean.
@@ -112,15 +113,21 @@ class OnnxEncoder:
 
         self.name = folder.name
         self.notes: list[str] = []
-        graph = (folder / ONNX_GRAPH).read_bytes()
-        tokenizer = (folder / "tokenizer.json").read_bytes()
-        self.fingerprint = "onnx-" + hashlib.sha256(graph + tokenizer).hexdigest()[:16]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # One utterance at a time gains nothing from more threads than this, and they cost start-up.
         options.intra_op_num_threads = min(4, os.cpu_count() or 1)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._tokenizer = Tokenizer.from_buffer(tokenizer)
+        try:
+            graph = (folder / ONNX_GRAPH).read_bytes()
+            tokenizer = (folder / "tokenizer.json").read_bytes()
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._tokenizer = Tokenizer.from_buffer(tokenizer)
+        except Exception as error:  # both libraries raise bare kinds of their own
+            raise EncoderError(
+                f"{folder}에서 인코더를 열 수 없어요({type(error).__name__}). "
+                "파일이 온전한지 확인하거나 다시 설치해 주세요."
+            ) from error
+        self.fingerprint = "onnx-" + hashlib.sha256(graph + tokenizer).hexdigest()[:16]
         limit = int(self._session.get_modelmeta().custom_metadata_map.get("max_tokens", 48))
         self._tokenizer.enable_truncation(limit)
         self._tokenizer.enable_padding()
@@ -199,12 +206,14 @@ def unknown_rate(tokenizer: Any) -> float:
 
 
 def _open_sentence_transformer(source: Path | str, device: str) -> SentenceTransformer:
-    # Both libraries talk on the log about what is said here in Korean.
-    for name in ("sentence_transformers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a .bin load calls the hub
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
 
+    # Both libraries say in English, on the log and as bars, what is said here in Korean.
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         # Half precision is for GPUs; most processors only emulate it.
         dtype = {"dtype": "float32"} if device == "cpu" else {}
@@ -215,7 +224,10 @@ def _open_sentence_transformer(source: Path | str, device: str) -> SentenceTrans
                 f"허브에서 인코더 '{source}'을(를) 가져올 수 없어요. 인터넷 연결과 이름을 확인하거나, "
                 "내려받아 둔 폴더를 --encoder로 지정해 주세요."
             ) from error
-        raise EncoderError(f"{source}에서 인코더를 열 수 없어요({type(error).__name__}: {error}).") from error
+        raise EncoderError(
+            f"{source}에서 인코더를 열 수 없어요({type(error).__name__}). "
+            "config.json, 가중치, 토크나이저가 모두 있는 폴더인지 확인해 주세요."
+        ) from error
 
 
 def _has_pooling_on_hub(name: str) -> bool:

@@ -14,10 +14,9 @@ from rich.table import Table
 
 from chatbot.backends import opened
 from chatbot.dialogue import Adjustable, Backend, Conversation, Reply, Teachable
-from chatbot.errors import ChatbotError
 from chatbot.resources import write_private
 from chatbot.screens.console import plain
-from chatbot.screens.records import print_hits
+from chatbot.screens.records import SPEAKERS, print_hits
 from chatbot.session import Session
 
 Answer = Generator["str | Reply", None, None]
@@ -60,16 +59,13 @@ class Commands:
 
         Raises:
             Quit: the person wants to leave.
+            ChatbotError: the command could not be carried out.
         """
         if name not in COMMANDS:
             close = difflib.get_close_matches(name, COMMANDS, 1, 0.6)[0]
             self._say(f"/{name} 명령은 없어요. 혹시 /{close}인가요? /help로 모두 볼 수 있어요.")
             return None
-        try:
-            return COMMANDS[name].run(self, argument)
-        except ChatbotError as error:
-            self._say(str(error))
-            return None
+        return COMMANDS[name].run(self, argument)
 
     def _say(self, text: str) -> None:
         self.console.print(plain(text, "dim"))
@@ -127,8 +123,8 @@ class Commands:
         self._say(" · ".join(facts))
         table = Table(box=None, header_style="dim", pad_edge=False)
         table.add_column("점수", justify="right", no_wrap=True)
-        table.add_column("어디서 (질문)")
-        table.add_column("답")
+        table.add_column("어디서 (질문)", overflow="fold")
+        table.add_column("답", overflow="fold")
         for candidate in reply.candidates:
             table.add_row(f"{candidate.score:.3f}", plain(candidate.source), plain(candidate.text))
         if reply.candidates:
@@ -214,7 +210,6 @@ def conversation_text(conversation: Conversation, as_json: bool = False) -> str:
         messages = [{"role": t.role, "name": t.name, "content": t.text} for t in conversation.turns]
         row = {"id": conversation.id, "messages": messages, "meta": {}}
         return json.dumps(row, ensure_ascii=False) + "\n"
-    speakers = {"user": "나", "assistant": "마루"}
     return "".join(
-        f"[{t.at:%Y-%m-%d %H:%M}] {t.name or speakers[t.role]}: {t.text}\n" for t in conversation.turns
+        f"[{t.at:%Y-%m-%d %H:%M}] {t.name or SPEAKERS[t.role]}: {t.text}\n" for t in conversation.turns
     )

@@ -20,7 +20,8 @@ def print_conversations(console: Console, summaries: list[Summary]) -> None:
     """Print a line per conversation, the most recent last."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("번호", "마지막", "말", "첫마디"):
-        table.add_column(title, no_wrap=title != "첫마디", justify="right" if title == "말" else "left")
+        # Folded, since Rich counts a Hangul syllable as one column where it cuts.
+        table.add_column(title, overflow="fold", justify="right" if title == "말" else "left")
     for summary in summaries:
         table.add_row(
             summary.id,

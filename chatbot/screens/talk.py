@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -14,15 +15,17 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from chatbot.dialogue import Backend, Reply
-from chatbot.errors import ChatbotError
+from chatbot.errors import explain
 from chatbot.models.encoder import Progress
 from chatbot.screens.commands import COMMANDS, Answer, Commands, Quit
 from chatbot.screens.console import notes, output, plain
 from chatbot.screens.progress import ProgressReport
+from chatbot.screens.records import SPEAKERS
 from chatbot.session import Session
-from chatbot.text import one_line
+from chatbot.text import normalise, one_line
 
-BOT = "마루"
+BOT = SPEAKERS["assistant"]
+RECALLED = 4  # turns shown of a conversation that goes on
 
 
 class Loading:
@@ -37,8 +40,9 @@ class Loading:
 
     def __call__(self, done: int, total: int) -> None:
         """Take note of progress; called from the thread that opens the backend."""
-        if self._watcher:
-            self._watcher(done, total)
+        watcher = self._watcher  # read once: the other thread may stop watching at any time
+        if watcher:
+            watcher(done, total)
 
 
 def talk(session: Session, open_backend: Callable[[str], Backend], loading: Loading) -> None:
@@ -52,9 +56,12 @@ def talk(session: Session, open_backend: Callable[[str], Backend], loading: Load
         key_bindings=_keys(),
         multiline=True,
         prompt_continuation="   ",
-        history=_remembered(session),
+        history=InMemoryHistory(session.conversation.said("user")),
     )
     console.print(plain(f"{BOT}와 이야기해 보세요. /help 도움말 · Ctrl-D 나가기", "dim"))
+    for turn in session.conversation.turns[-RECALLED:]:
+        console.print(plain(f"{SPEAKERS[turn.role]} › {turn.text}", "dim"))
+    noted: set[str] = set()
     while True:
         try:
             line = prompt.prompt()
@@ -63,57 +70,75 @@ def talk(session: Session, open_backend: Callable[[str], Backend], loading: Load
             continue
         except EOFError:
             break
-        if not line.strip():
+        if not normalise(line):
             continue
-        command = commands.parse(line)
         try:
+            command = commands.parse(line)
             answer = commands.run(*command) if command else session.say(line)
+            if answer is not None:
+                _show(answer, loading)
         except Quit:
             break
-        if answer is not None:
-            _show(answer, loading)
+        except KeyboardInterrupt:
+            console.print(plain(" (멈췄어요)", "dim"))
+        except Exception as error:  # one answer that fails must not end the talk
+            if os.environ.get("CHATBOT_DEBUG"):
+                raise
+            console.print(plain(explain(error), "red"))
+        for note in getattr(session.backend, "notes", ()):
+            if note not in noted:
+                noted.add(note)
+                console.print(plain(note, "dim"))
     console.print(plain("다음에 또 이야기해요.", "dim"))
 
 
-def talk_in_pipe(session: Session, open_backend: Callable[[str], Backend], lines: Iterable[str]) -> None:
-    """Answer every line by one line on standard output; everything else goes to standard error."""
-    commands = Commands(session, notes(), open_backend)
+def talk_in_pipe(session: Session, open_backend: Callable[[str], Backend], lines: Iterable[str]) -> bool:
+    """Answer every line by one line on standard output; everything else goes to standard error.
+
+    Returns whether every line could be answered.
+    """
+    console = notes()
+    commands = Commands(session, console, open_backend)
+    fine = True
     for line in lines:
-        if not line.strip():
+        if not normalise(line):
             continue
-        command = commands.parse(line)
         try:
+            command = commands.parse(line)
             answer = commands.run(*command) if command else session.say(line)
+            if answer is not None:
+                *_, reply = answer
+                if isinstance(reply, Reply):
+                    sys.stdout.write(one_line(reply.text) + "\n")
+                    sys.stdout.flush()
         except Quit:
-            return
-        if answer is not None:
-            *_, reply = answer
-            if isinstance(reply, Reply):
-                sys.stdout.write(one_line(reply.text) + "\n")
-                sys.stdout.flush()
+            break
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # the lines after it still want their answers
+            if os.environ.get("CHATBOT_DEBUG") or getattr(session.backend, "failed", False):
+                raise  # where the backend cannot be opened, no line will have an answer
+            fine = False
+            console.print(plain(explain(error)))
+    return fine
 
 
 def _show(answer: Answer, loading: Loading) -> None:
-    """Print an answer as it comes; Ctrl-C stops the answer, not the talk."""
+    """Print an answer as it comes; leaving on the way stops the backend."""
     console = output()
-    try:
-        with closing(answer):
-            with _waiting(loading):
-                first = next(answer, None)
-            if first is None:
-                return
-            console.print(plain(f"{BOT} ", "bold green"), end="")
-            console.print("› ", end="")
-            piece: str | Reply | None = first
-            while isinstance(piece, str):
-                console.print(plain(piece), end="")
-                console.file.flush()
-                piece = next(answer, None)
-            console.print()
-    except KeyboardInterrupt:
-        console.print(plain(" (멈췄어요)", "dim"))
-    except ChatbotError as error:
-        console.print(plain(str(error), "red"))
+    with closing(answer):
+        with _waiting(loading):
+            piece = next(answer, None)
+        if piece is None:
+            return
+        console.print(plain(BOT, "bold green"), plain("› "), end="")
+        if isinstance(piece, Reply):
+            console.print(plain(piece.text), end="")
+        while isinstance(piece, str):
+            console.print(plain(piece), end="")
+            console.file.flush()
+            piece = next(answer, None)
+        console.print()
 
 
 @contextmanager
@@ -130,11 +155,6 @@ def _waiting(loading: Loading) -> Iterator[None]:
             yield
         finally:
             loading.watch(None)
-
-
-def _remembered(session: Session) -> InMemoryHistory:
-    """Return the input history: what this person said in this conversation before."""
-    return InMemoryHistory(session.conversation.said("user"))
 
 
 def _keys() -> KeyBindings:
