@@ -23,8 +23,18 @@ def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
 
 @pytest.mark.parametrize(
     "idiom",
-    ["배고파 죽겠다", "웃겨서 죽는 줄", "더워 죽을 것 같아", "자살골 넣었어", "죽 먹고 싶다"]
-    + ["의자 살 건데 추천해줘", "과자살래", "나 먼저 갈래", "유언 뜻이 뭐야", "이번 주엔 여기 없을 거야"],
+    [
+        "배고파 죽겠다",
+        "웃겨서 죽는 줄",
+        "더워 죽을 것 같아",
+        "자살골 넣었어",
+        "죽 먹고 싶다",
+        "의자 살 건데 추천해줘",
+        "과자살래",
+        "나 먼저 갈래",
+        "유언 뜻이 뭐야",
+        "이번 주엔 여기 없을 거야",
+    ],
 )
 def test_daily_idioms_are_no_crisis(idiom: str) -> None:
     assert crisis(idiom) is None

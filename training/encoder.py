@@ -329,8 +329,11 @@ def contrast(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.losses import CoSENTLoss, MultipleNegativesRankingLoss
-    from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss, MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import (
+        BatchSamplers,
+        MultiDatasetBatchSamplers,
+    )
 
     model = fresh_sentence_encoder(work)
     sets = paraphrase_sets(corpora, qa, RECIPE.parakqc_held_out, RECIPE.seed)
@@ -385,7 +388,7 @@ def contrast(
 def fresh_sentence_encoder(work: Path) -> SentenceTransformer:
     """Return the pretrained model with mean pooling and unit length on top."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import AutoModel, PreTrainedTokenizerFast
 
     folder = work / "pretrained"

@@ -25,6 +25,8 @@ OFFERED = 2  # questions named when the bot does not know
 _RANKED = 50  # entries looked at more closely
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
+# What somebody took the trouble to teach wins against what shipped and matches a little better.
+_TAUGHT = 0.1
 
 
 class RetrievalBackend(Backend):
@@ -109,8 +111,12 @@ class RetrievalBackend(Backend):
             alone = order[~index.has_context[order]]
             for i in dict.fromkeys([*order[:_RANKED], *alone[:_RANKED]]):
                 entry = index.entries[int(i)]
-                penalty = 0.0 if entry.answers.has_style(style) or index is self.taught else _WRONG_STYLE
-                ranked.append((float(scores[i]) - penalty, entry))
+                score = float(scores[i])
+                if index is self.taught:
+                    score += _TAUGHT
+                elif not entry.answers.has_style(style):
+                    score -= _WRONG_STYLE
+                ranked.append((score, entry))
         return sorted(ranked, key=lambda pair: -pair[0])  # stable: ties keep what was taught first
 
     def _unknown(self, closest: list[str], style: Style, conversation: Conversation) -> str:
