@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +236,12 @@ def test_a_damaged_graph_is_explained(tmp_path: Path) -> None:
     (folder / ONNX_GRAPH).write_bytes(b"no graph")
     with pytest.raises(EncoderError, match="damaged"):
         load_encoder(folder)
+
+
+def test_onnx_runtime_keeps_no_device_id(tmp_path: Path) -> None:
+    """Its telemetry would write an id under the user's cache and report what runs."""
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    code = "from chatbot.models.encoder import load_encoder; load_encoder().encode(['안녕'])"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

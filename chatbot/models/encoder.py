@@ -108,8 +108,12 @@ class OnnxEncoder:
     """The shipped encoder on ONNX Runtime; imports neither torch nor transformers."""
 
     def __init__(self, folder: Path) -> None:
+        # Nothing about a talk leaves the machine: read when ONNX Runtime is imported.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
         from tokenizers import Tokenizer
+
+        onnxruntime.disable_telemetry_events()
 
         self.name = folder.name
         self.notes: list[str] = []
