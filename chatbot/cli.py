@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -47,39 +49,63 @@ app.add_typer(history_app, name="history")
 app.add_typer(data_app, name="data")
 
 
-BackendName = Annotated[str, typer.Option("--backend", "-b", help="대답하는 백엔드")]
 ModelName = Annotated[str | None, typer.Option("--model", help="생성 모델: 이름, 폴더, 허브 이름")]
 EncoderName = Annotated[str | None, typer.Option("--encoder", help="문장 인코더: 이름, 폴더, 허브 이름")]
 DataName = Annotated[str | None, typer.Option("--data", help="질문과 답: 데이터셋 이름이나 CSV·JSONL 파일")]
-ScorerName = Annotated[str | None, typer.Option("--scorer", help="점수 방식: fused, dense, tfidf")]
 Device = Annotated[str, typer.Option("--device", help="장치: auto, cpu, cuda, mps")]
+BackendName = Annotated[str, typer.Option("--backend", "-b", help="대답하는 백엔드")]
 Style = Annotated[
     Literal["auto", "polite", "casual"], typer.Option("--style", help="말투: auto는 상대에 맞춤")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="생성의 난수 씨앗")]
-Temperature = Annotated[float | None, typer.Option("--temperature", help="생성의 온도")]
-TopP = Annotated[float | None, typer.Option("--top-p", help="생성의 top-p")]
-MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="답의 최대 토큰 수")]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="대화를 저장하지 않기")]
 AsJson = Annotated[bool, typer.Option("--json", help="프로그램이 읽을 JSON으로")]
 
 
+# Shared by everything that answers; which of them a backend can use, it says itself.
+_ANSWER_OPTIONS = {
+    "model": ModelName,
+    "encoder": EncoderName,
+    "data": DataName,
+    "scorer": Annotated[str | None, typer.Option(help="점수 방식: fused, dense, tfidf")],
+    "device": Device,
+    "seed": Annotated[int | None, typer.Option(help="생성의 난수 씨앗")],
+    "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],
+    "top_p": Annotated[float | None, typer.Option(help="생성의 top-p")],
+    "max_new_tokens": Annotated[int | None, typer.Option(help="답의 최대 토큰 수")],
+}
+
+
+def _takes_answer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of everything that answers, gathered in its parameter ``given``."""
+
+    @functools.wraps(command)
+    def gathering(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in _ANSWER_OPTIONS}
+        command(**arguments, given=given)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = [p for p in own if p.name != "given"]
+    for name, kind in _ANSWER_OPTIONS.items():
+        default = "auto" if name == "device" else None
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        )
+    # Typer reads a command's options from its signature and its annotations.
+    gathering.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    gathering.__annotations__ = {p.name: p.annotation for p in parameters}
+    return gathering
+
+
 @app.command()
+@_takes_answer_options
 def talk(
     backend: BackendName = "retrieval",
     go_on: Annotated[bool, typer.Option("--continue", "-c", help="마지막 대화 이어 하기")] = False,
     resume: Annotated[str | None, typer.Option("--resume", help="이 번호의 대화 이어 하기")] = None,
     style: Style = "auto",
     no_history: NoHistory = False,
-    model: ModelName = None,
-    encoder: EncoderName = None,
-    data: DataName = None,
-    scorer: ScorerName = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    max_new_tokens: MaxNewTokens = None,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """터미널에서 대화하기 (파이프로는 한 줄에 한 답)."""
     from chatbot.backends import check_options, open_in_background, usable_options
@@ -89,10 +115,6 @@ def talk(
 
     if no_history and (go_on or resume):
         raise UsageError("--no-history는 --continue, --resume과 함께 쓸 수 없어요. 하나만 써 주세요.")
-    given = {
-        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "device": device, "seed": seed,
-        "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-    }  # fmt: skip
     check_options(backend, **given)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with _history(no_history) as history, ProgressReport("색인 만드는 중") as report:
@@ -113,36 +135,24 @@ def talk(
 
 
 @app.command()
+@_takes_answer_options
 def ask(
     text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
     backend: BackendName = "retrieval",
     k: Annotated[int | None, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = None,
     style: Style = "auto",
     no_history: NoHistory = False,
-    model: ModelName = None,
-    encoder: EncoderName = None,
-    data: DataName = None,
-    scorer: ScorerName = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    max_new_tokens: MaxNewTokens = None,
     as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """한 번 묻고 한 번 답 듣기."""
     from chatbot.backends import check_options, open_in_background, usable_options
     from chatbot.screens.progress import ProgressReport
     from chatbot.session import Session
-    from chatbot.text import normalise, printable
+    from chatbot.text import printable
 
-    question = normalise(" ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read())
-    if not question:
-        raise UsageError('물어볼 말이 없어요. chatbot ask "안녕"처럼 써 주세요.')
-    given = {
-        "model": model, "encoder": encoder, "data": data, "scorer": scorer, "device": device, "seed": seed,
-        "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-    }  # fmt: skip
+    question = _question(text, 'chatbot ask "안녕"')
     check_options(backend, **given)
     with _history(no_history) as history, ProgressReport("색인 만드는 중") as report:
         # Opened beside, so that the question is stored before anything can go wrong.
@@ -167,6 +177,7 @@ def ask(
 def evaluate(
     backend: BackendName = "retrieval",
     data: DataName = None,
+    model: ModelName = None,
     encoder: EncoderName = None,
     device: Device = "auto",
     sts: Annotated[Path | None, typer.Option("--sts", help="문장 유사도 파일 (a, b, score)")] = None,
@@ -175,16 +186,26 @@ def evaluate(
 ) -> None:
     """백엔드를 시험 데이터로 재기."""
     from chatbot.backends import check_options
-
-    check_options(backend, data=data, encoder=encoder, device=device)
-    from training.evaluate import evaluate_retrieval, report_lines
-
-    if backend != "retrieval":
-        raise UsageError(f"{backend} 백엔드를 재는 방법이 아직 없어요. --backend retrieval을 써 주세요.")
     from chatbot.screens.progress import ProgressReport
 
-    with ProgressReport("색인 만드는 중") as bar:
-        figures = evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar)
+    check_options(backend, model=model, encoder=encoder, device=device)
+    lines: Callable[[dict[str, Any]], list[str]]
+    if backend == "retrieval":
+        from training.evaluate import evaluate_retrieval
+        from training.evaluate import report_lines as lines
+
+        with ProgressReport("색인 만드는 중") as bar:
+            figures = evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar)
+    elif backend == "gpt":
+        from training.evaluate_gpt import evaluate_gpt
+        from training.evaluate_gpt import report_lines as lines
+
+        if sts:
+            raise UsageError("--sts는 인코더를 재는 파일이에요. --backend retrieval과 함께 써 주세요.")
+        with ProgressReport("재는 중") as bar:
+            figures = evaluate_gpt(model=model, data=data, device=device, progress=bar)
+    else:
+        raise UsageError(f"{backend} 백엔드를 재는 방법이 아직 없어요. retrieval이나 gpt를 써 주세요.")
     for note in figures["notes"]:
         _note(note)
     if out:
@@ -192,7 +213,48 @@ def evaluate(
     if as_json:
         _json(figures)
     else:
-        typer.echo("\n".join(report_lines(figures)))
+        typer.echo("\n".join(lines(figures)))
+
+
+@app.command()
+@_takes_answer_options
+def compare(
+    text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
+    backends: Annotated[str, typer.Option("--backends", help="견줄 백엔드, 쉼표로 나누어")] = "retrieval,gpt",
+    style: Style = "auto",
+    as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """한 질문에 여러 백엔드의 답을 나란히 보기 (저장하지 않음)."""
+    from chatbot.backends import open_in_background, share_options, usable_options
+    from chatbot.screens.compare import print_replies
+    from chatbot.screens.progress import ProgressReport
+    from chatbot.session import Session
+
+    question = _question(text, 'chatbot compare "오늘 너무 피곤해"')
+    names = list(dict.fromkeys(filter(None, map(str.strip, backends.split(",")))))
+    if len(names) < 2:
+        raise UsageError("--backends에는 둘 이상을 써 주세요. 예: --backends retrieval,gpt")
+    with ProgressReport("색인 만드는 중") as report:
+        shared = share_options(names, **given)
+        # All are opened before the first answers, so that no answer pays for another's loading.
+        opening = [
+            open_in_background(name, **usable_options(name, **options, progress=report))
+            for name, options in shared.items()
+        ]
+        replies = []
+        for backend in opening:
+            session = Session(backend.opened)
+            session.conversation.style = _style(style)
+            replies.append(session.ask(question))
+    for backend in opening:
+        for note in backend.notes:
+            _note(note)
+    if as_json:
+        _json({"question": question, "replies": [dataclasses.asdict(reply) for reply in replies]})
+    else:
+        print_replies(question, replies)
 
 
 @history_app.command("list")
@@ -378,6 +440,16 @@ def _one(history: History, conversation: str | None) -> str:
     if last is None:
         raise ChatbotError("저장된 대화가 없어요. chatbot talk로 시작해 보세요.")
     return last
+
+
+def _question(text: list[str] | None, example: str) -> str:
+    """Return what was asked, as an argument or on standard input."""
+    from chatbot.text import normalise
+
+    question = normalise(" ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read())
+    if not question:
+        raise UsageError(f"물어볼 말이 없어요. {example}처럼 써 주세요.")
+    return question
 
 
 def _style(name: str) -> Literal["polite", "casual"] | None:

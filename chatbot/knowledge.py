@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chatbot.dialogue import Turn
 from chatbot.errors import ChatbotError
 from chatbot.resources import data_dir, home_dir, write_private
 from chatbot.style import Style, speech_level
@@ -90,13 +91,40 @@ def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
     Raises:
         DataError: no such data, or a line that is not in a known form.
     """
+    return _load(*_located(name_or_path))
+
+
+def _located(name_or_path: str | Path | None) -> tuple[str, list[Path]]:
+    """Return the name of a set of data and its files."""
     if name_or_path is None:
-        return _load("shipped", [*_files(data_dir() / "qa"), *_files(data_dir() / "dialogues")])
+        return "shipped", [*_files(data_dir() / "qa"), *_files(data_dir() / "dialogues")]
     for path in (Path(name_or_path).expanduser(), home_dir() / "datasets" / str(name_or_path)):
         if path.exists():
-            files = _files(path) if path.is_dir() else [path]
-            return _load(path.stem, files)
+            return path.stem, _files(path) if path.is_dir() else [path]
     raise DataError(f"--data '{name_or_path}': 그런 파일이나 데이터셋이 없어요. 경로를 확인해 주세요.")
+
+
+def load_dialogues(name_or_path: str | Path | None = None) -> list[tuple[list[Turn], Style | None]]:
+    """Load whole dialogues, each with the speech level of its replies where the data says it.
+
+    Takes what :func:`load_knowledge` takes; the shipped dialogues are those of ``data/dialogues``.
+
+    Raises:
+        DataError: no such data, or a line that is not in a known form.
+    """
+    found: list[tuple[list[Turn], Style | None]] = []
+    for path in _located(name_or_path)[1]:
+        for line, row in _rows(path, _read(path)):
+            try:
+                if "messages" in row:
+                    turns = [
+                        Turn(m["role"], normalise(m["content"]), name=m.get("name")) for m in row["messages"]
+                    ]
+                    style = row.get("meta", {}).get("style")
+                    found.append((turns, style if style in ("polite", "casual") else None))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise _malformed(path, line, error) from error
+    return found
 
 
 def load_taught() -> Knowledge:
@@ -149,6 +177,21 @@ def labelled_lines(name: str, half: str) -> list[tuple[str, str]]:
     return [(row["text"], row["label"]) for row in rows if row["half"] == half]
 
 
+def held_out_dialogues(half: str) -> list[list[Turn]]:
+    """Return our held-out dialogues of one half; never indexed, never trained on."""
+    rows = _json_lines(data_dir() / "eval" / "dialogues.jsonl")
+    return [
+        [Turn(m["role"], normalise(m["content"])) for m in row["messages"]]
+        for row in rows
+        if row["meta"]["half"] == half
+    ]
+
+
+def prompts(half: str) -> list[str]:
+    """Return everyday utterances of one half that no data answers, to try a generator on."""
+    return [text for text, _ in labelled_lines("prompts", half)]
+
+
 def context_of(utterances: Iterable[str]) -> str:
     """Join the exchange before an utterance into the one text that is compared."""
     return " ".join(utterances)
@@ -175,10 +218,7 @@ def _load(name: str, files: list[Path]) -> Knowledge:
                     question, answer = _pair(row)
                     pairs.setdefault(_same_question(question), (question, []))[1].append(answer)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise DataError(
-                    f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요({error}). "
-                    "question·answer 열이나 messages 형식인지 확인해 주세요."
-                ) from error
+                raise _malformed(path, line, error) from error
     own = [Entry(q, i.answers) for i in intents for q in i.questions]
     same_answers: dict[tuple[str, ...], Answers] = {}  # questions with the same answers are one intent
     for n, (question, texts) in enumerate(pairs.values(), start=1):
@@ -188,6 +228,13 @@ def _load(name: str, files: list[Path]) -> Knowledge:
     # Where there are intents, they answer what opens a talk, with more wordings.
     entries = [entry for entry in entries if entry.context or not intents]
     return Knowledge(name, own + entries, digest.hexdigest()[:16], intents)
+
+
+def _malformed(path: Path, line: int, error: Exception) -> DataError:
+    return DataError(
+        f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요({error}). "
+        "question·answer 열이나 messages 형식인지 확인해 주세요."
+    )
 
 
 def _files(folder: Path) -> list[Path]:

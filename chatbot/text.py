@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
+from functools import cache
 
 # Terminal control: C0 except tab and newline, DEL, C1, the marks that reverse or hide text, and
 # halves of surrogate pairs, which no file can hold.
@@ -35,3 +37,23 @@ def one_line(text: str) -> str:
 def squeeze(text: str) -> str:
     """Reduce text to its letters and digits, lower-cased: spacing and punctuation do not count."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFC", text))).casefold()
+
+
+def compatibility_jamo(text: str) -> str:
+    """Turn conjoining jamo (U+1100 and on) that stand alone back into the ones people type.
+
+    Models whose tokenizer applies NFKC write ``ㅋ`` as U+110F; shown as it is, a terminal would draw
+    an empty place or join it to its neighbour.
+    """
+    return text.translate(_compatibility())
+
+
+@cache
+def _compatibility() -> dict[int, str]:
+    """Map U+1100.. to U+3131.. by name: HANGUL CHOSEONG KIYEOK to HANGUL LETTER KIYEOK."""
+    table: dict[int, str] = {}
+    for code in (*range(0x1100, 0x1113), *range(0x1161, 0x1176), *range(0x11A8, 0x11C3)):
+        name = unicodedata.name(chr(code)).rsplit(" ", 1)[1]
+        with contextlib.suppress(KeyError):
+            table[code] = unicodedata.lookup(f"HANGUL LETTER {name}")
+    return table

@@ -20,7 +20,9 @@ from chatbot.text import squeeze
 from tests.conftest import ROOT
 from training import corpora as corpora_module
 from training import encoder as recipe_module
-from training.corpora import parakqc_split, paraphrase_sets, sample_pairs
+from training import loop as loop_module
+from training.batches import Batches, tokenised_lines
+from training.corpora import parakqc_split, paraphrase_sets, pretraining_lines, sample_pairs
 from training.noise import noisy
 
 
@@ -113,8 +115,9 @@ def test_the_recipe_from_text_to_shipped_files(corpora: Path, tmp_path: Path) ->
 
 def test_masked_loss_falls_and_batches_come_round(corpora: Path, tmp_path: Path) -> None:
     recipe_module.vocab(corpora, tmp_path)
-    ids, starts = recipe_module.tokenised_lines(corpora, tmp_path)
-    batches = recipe_module.Batches(ids, starts)
+    lines = pretraining_lines(corpora, recipe_module.RECIPE.seed)
+    ids, starts = tokenised_lines(tmp_path, lambda: lines, 64)
+    batches = Batches(ids, starts, batch_tokens=256, pad=recipe_module.PAD, seed=1)
     assert sum(len(rows) for rows in batches.rows) == len(starts) - 1
     assert torch.equal(batches[0], batches[len(batches.rows)])
     assert all(batches[i].numel() <= 2 * 256 for i in range(20))
@@ -134,7 +137,7 @@ def test_a_resumed_pretraining_goes_on_where_it_stopped(
     class Stopped(Exception):
         pass
 
-    monkeypatch.setattr(recipe_module.time, "monotonic", tick)
+    monkeypatch.setattr(loop_module.time, "monotonic", tick)
     made = tmp_path / "made"
     recipe_module.vocab(corpora, made)
     recipe_module.embed(corpora, made)
@@ -156,6 +159,6 @@ def test_a_resumed_pretraining_goes_on_where_it_stopped(
         recipe_module.pretrain(corpora, work, minutes=1, save_every=0.5)
         results.append(torch.load(work / "pretrain.pt", weights_only=True))
     whole, resumed = results
-    assert whole["step"] == resumed["step"] == 60
+    assert whole["spent"]["steps"] == resumed["spent"]["steps"] == 60
     for name, weight in whole["model"].items():
         assert torch.equal(weight, resumed["model"][name]), name

@@ -14,9 +14,7 @@ and goes on from there when it is started again, so a stopped run loses minutes,
 from __future__ import annotations
 
 import json
-import math
 import random
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +25,9 @@ import typer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn import functional as F
 
+from training.batches import Batches, tokenised_lines
 from training.corpora import paraphrase_sets, pretraining_lines, sample_pairs, scored_pairs
+from training.loop import fit
 from training.noise import noisy
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def embed(corpora: Corpora, work: Work) -> None:
     from scipy.sparse import coo_matrix, csr_matrix, diags
     from sklearn.utils.extmath import randomized_svd
 
-    ids = tokenised_lines(corpora, work)[0].astype(np.int32)
+    lines = tokenised_lines(work, lambda: pretraining_lines(corpora, RECIPE.seed), RECIPE.sequence)
+    ids = lines[0].astype(np.int32)
     size = RECIPE.vocab_size
     counts = csr_matrix((size, size), dtype=np.float32)
     for distance in range(1, RECIPE.window + 1):
@@ -173,7 +174,8 @@ def pretrain(
     from transformers import BertConfig, BertForMaskedLM
 
     torch.manual_seed(RECIPE.seed)
-    batches = Batches(*tokenised_lines(corpora, work))
+    ids, starts = tokenised_lines(work, lambda: pretraining_lines(corpora, RECIPE.seed), RECIPE.sequence)
+    batches = Batches(ids, starts, batch_tokens=RECIPE.batch_tokens, pad=PAD, seed=RECIPE.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = BertForMaskedLM(
         BertConfig(
@@ -196,92 +198,19 @@ def pretrain(
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight.copy_(torch.from_numpy(np.load(work / "embeddings.npy")))
         model.bert.embeddings.position_embeddings.weight.copy_(sinusoids(RECIPE.sequence, RECIPE.hidden))
-    state_path = work / "pretrain.pt"
-    step, tokens, spent = 0, 0, 0.0
-    if state_path.exists():
-        state = torch.load(state_path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, tokens, spent = state["step"], state["tokens"], state["spent"]
-        typer.echo(f"resumed at step {step}, {spent / 60:.1f} minutes")
-    limit = minutes * 60
-    started, saved, losses = time.monotonic() - spent, spent, []
-    model.train()
-    while spent < limit:
-        optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * schedule(spent / limit)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, int]:
         batch = batches[step].to(device)
-        loss = masked_lm_loss(model, batch, torch.Generator(device).manual_seed(RECIPE.seed + step))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        tokens += batch.numel()
-        step, spent = step + 1, time.monotonic() - started
-        if step % 100 == 0:
-            so_far = f"{spent / 60:5.1f} min  {tokens / 1e6:5.1f} M tokens"
-            typer.echo(f"step {step}  {so_far}  loss {np.mean(losses):.3f}")
-            losses.clear()
-        if spent - saved > save_every * 60 or spent >= limit:
-            saved = spent
-            part = state_path.with_suffix(".part")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "tokens": tokens,
-                    "spent": spent,
-                },
-                part,
-            )
-            part.replace(state_path)
+        chance = torch.Generator(device).manual_seed(RECIPE.seed + step)
+        return masked_lm_loss(model, batch, chance), batch.numel()
+
+    spent = fit(
+        model, loss_of, [optimizer], work / "pretrain.pt",
+        minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
+    )  # fmt: skip
     model.bert.save_pretrained(work / "pretrained")
-    (work / "pretrain.json").write_text(json.dumps({"steps": step, "tokens": tokens, "minutes": spent / 60}))
-
-
-def tokenised_lines(corpora: Path, work: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pretraining text as one uint16 array of ids, and int64 ``(n + 1)`` line starts."""
-    ids_path, starts_path = work / "ids.npy", work / "starts.npy"
-    if not starts_path.exists():
-        tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-        tokenizer.enable_truncation(RECIPE.sequence)
-        lines = pretraining_lines(corpora, RECIPE.seed)
-        ids: list[np.ndarray] = []
-        for start in range(0, len(lines), 10_000):
-            encodings = tokenizer.encode_batch(lines[start : start + 10_000])
-            ids += [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
-        np.save(ids_path, np.concatenate(ids))
-        np.save(starts_path, np.cumsum([0] + [len(line) for line in ids]))
-    return np.load(ids_path), np.load(starts_path)
-
-
-class Batches:
-    """Batches of whole lines of like length, in an order fixed by the seed, round and round.
-
-    A line is a sequence of its own: packed end to end, eight unrelated sentences drown each
-    other in the uniform attention that training starts from, and nothing is learnt for long.
-    """
-
-    def __init__(self, ids: np.ndarray, starts: np.ndarray) -> None:
-        self.ids, self.starts = ids, starts
-        rng = np.random.default_rng(RECIPE.seed)
-        lengths = np.diff(starts)
-        order = rng.permutation(len(lengths))
-        order = order[np.argsort(lengths[order], kind="stable")]
-        padded = np.cumsum(lengths[order])  # sorted, so padding is negligible
-        cuts = np.searchsorted(padded, np.arange(RECIPE.batch_tokens, padded[-1], RECIPE.batch_tokens))
-        self.rows = [rows for rows in np.split(order, cuts) if len(rows)]
-        rng.shuffle(self.rows)
-
-    def __getitem__(self, step: int) -> torch.Tensor:
-        """Return batch ``step`` as int64 ``(lines, longest)``, padded."""
-        rows = self.rows[step % len(self.rows)]
-        lines = [self.ids[self.starts[r] : self.starts[r + 1]] for r in rows]
-        batch = np.full((len(lines), max(map(len, lines))), PAD, dtype=np.int64)
-        for i, line in enumerate(lines):
-            batch[i, : len(line)] = line
-        return torch.from_numpy(batch)
+    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
+    (work / "pretrain.json").write_text(json.dumps(facts))
 
 
 def sinusoids(length: int, width: int) -> torch.Tensor:
@@ -291,13 +220,6 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
     """
     angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
     return RECIPE.embedding_scale * torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def schedule(progress: float) -> float:
-    """Linear warm-up, then a cosine down to a twentieth, for ``progress`` in 0..1."""
-    if progress < RECIPE.warmup:
-        return max(progress / RECIPE.warmup, 0.01)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (progress - RECIPE.warmup) / (1 - RECIPE.warmup)))
 
 
 def masked_lm_loss(model: BertForMaskedLM, ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

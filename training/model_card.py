@@ -31,6 +31,14 @@ ENCODER_SOURCES = (
 )  # fmt: skip
 
 
+# What the shipped GPT was trained on besides, and not: it reads no paraphrase pairs.
+GPT_SOURCES = tuple(
+    source
+    for source in ENCODER_SOURCES
+    if not source[0].startswith(("Our own intents", "StyleKQC", "HG-TODS", "Microsoft"))
+)
+
+
 def write_encoder_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` and ``chatbot.json`` beside an encoder.
 
@@ -114,5 +122,146 @@ Film reviews, news comments and petitions carry the views and biases of those wh
     )
 
 
+def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
+    """Write ``README.md`` beside the shipped GPT and add ``facts`` to its ``chatbot.json``.
+
+    ``facts`` holds ``recipe``, ``pretraining`` and ``chat`` (steps, tokens, minutes),
+    ``data_fingerprint`` and ``metrics``.
+    """
+    recipe, metrics, spent, chat = facts["recipe"], facts["metrics"], facts["pretraining"], facts["chat"]
+    predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
+    kneser_ney = metrics["kneser_ney"]
+    sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
+    settings = "\n".join(f"| `{name}` | {value} |" for name, value in recipe.items())
+    card = f"""---
+language: ko
+license: cc-by-sa-4.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# The small Korean GPT of chatbot {__version__}
+
+A GPT-2 of {recipe["layers"]} layers and {recipe["hidden"]} dimensions with {recipe["vocab_size"]:,} pieces of a character BPE with
+a metaspace, as KoGPT-2's, trained from nothing by `training/gpt.py`. The folder is what
+`save_pretrained` writes (float16) and opens with plain transformers; the special tokens of the
+conversation are in its tokenizer.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+messages = [{{"role": "user", "content": "오늘 너무 피곤해"}}]
+prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+print(tokenizer.decode(model.generate(**prompt)[0]))
+```
+
+## Figures
+
+On {metrics["dialogues"]} held-out dialogues, written for this purpose without sight of the training data
+(`data/eval/dialogues.jsonl`, test half). A character lost to the unknown token counts as 20 bits.
+
+| bits per character | replies | all turns |
+|---|---:|---:|
+| this model | {predicted["replies"]["bits_per_character"]:.3f} | {predicted["all"]["bits_per_character"]:.3f} |
+| interpolated Kneser-Ney, 5 characters, the same {kneser_ney["training_characters"] / 1e6:.1f} M characters of text | {kneser_ney["replies"]:.3f} | {kneser_ney["all"]:.3f} |
+
+Perplexity per token {predicted["replies"]["perplexity"]:.1f} on replies, {predicted["all"]["perplexity"]:.1f} on all turns.
+
+Replies to 50 everyday utterances that no data answers (`data/eval/prompts.jsonl`, test half), each in
+both speech levels, default sampling, seed 1:
+
+| share of {replies["replies"]} replies | |
+|---|---:|
+| end by themselves | {_pc(replies["ended"])} |
+| loop | {_pc(replies["loops"])} |
+| repeat the user | {_pc(replies["repeats_user"])} |
+| empty | {_pc(replies["empty"])} |
+| with special tokens or broken characters | {_pc(replies["broken"])} |
+| in the speech level asked for, of those that show one | {_pc(replies["style_match"])} |
+
+Distinct-1 {replies["distinct_1"]:.3f}, distinct-2 {replies["distinct_2"]:.3f}. On two CPU cores the first token takes
+{1000 * speed["first_token_seconds"]:.0f} ms, then {speed["tokens_per_second"]:.0f} tokens come a second.
+
+## Training
+
+1. Character BPE over the pretraining text, NFC.
+2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores.
+3. Conversations: the corpora's everyday ones once, then our intents and dialogues {chat["epochs"]} times, in both
+   speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
+
+| setting | value |
+|---|---|
+{settings}
+
+Never trained on: `data/eval`, the dev and test wordings of our intents.
+
+## Data
+
+| source | licence | attribution |
+|---|---|---|
+| Our own intents and dialogues (`data/qa` indexed questions and answers, `data/dialogues`) | CC BY 4.0 | the chatbot project |
+{sources}
+
+The weights are under CC BY-SA 4.0, since some sources are share-alike.
+
+## Limits
+
+An honest first version, small and little read: it keeps the form of a reply better than its sense,
+loses the thread in a few turns, and makes things up. Its persona, a small program called 마루, comes
+from our data only, and the everyday conversations of the corpora were written by people: it may
+claim to have eaten or slept. Film reviews, news comments and petitions carry the views and biases of
+those who wrote them. The chat program recognises talk of suicide and violence before it asks any
+model; the bare model does not.
+"""
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    path = folder / "chatbot.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps({**known, "licence": "CC BY-SA 4.0", **facts}, ensure_ascii=False, indent=2)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def _pc(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def derived_card(base: str, licence: str | None, training: dict[str, Any]) -> str:
+    """Return the model card of a checkpoint fine-tuned by a user; the base's licence goes with it."""
+    front = f"license: {licence.lower().replace(' ', '-')}\n" if licence else ""
+    passed_on = (
+        f"The base model is under {licence}; these weights are derived from it and stay under that licence."
+        if licence
+        else "The base model's files state no licence; look it up before you pass these weights on."
+    )
+    rows = "\n".join(f"| {name} | {value} |" for name, value in training.items())
+    return f"""---
+language: ko
+{front}base_model: {base}
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# {base}, fine-tuned for conversation by chatbot {__version__}
+
+Special tokens were added and saved with the model; plain transformers gets the same ids:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+```
+
+## Licence
+
+{passed_on}
+
+## Training
+
+| what | value |
+|---|---|
+{rows}
+
+If it was trained on private chats, it may repeat parts of them: think before you share it.
+"""

@@ -19,7 +19,10 @@ from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import UsageError
 
 GROUP = "chatbot.backends"
-_BUILT_IN = {"retrieval": "chatbot.backends.retrieval:RetrievalBackend"}
+_BUILT_IN = {
+    "retrieval": "chatbot.backends.retrieval:RetrievalBackend",
+    "gpt": "chatbot.backends.gpt:GptBackend",
+}
 
 
 def backend_names() -> list[str]:
@@ -57,6 +60,22 @@ def usable_options(name: str, **options: Any) -> dict[str, Any]:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     names = {p.name for p in parameters}
     return {option: value for option, value in _given(**options).items() if takes_any or option in names}
+
+
+def share_options(names: Sequence[str], **options: Any) -> dict[str, dict[str, Any]]:
+    """Return, for each backend, those of the given options that it has a use for.
+
+    Raises:
+        UsageError: no such backend, or none of them can use an option.
+    """
+    shared = {name: usable_options(name, **options) for name in names}
+    for option in _given(**options):
+        if not any(option in usable for usable in shared.values()):
+            raise UsageError(
+                f"--{option.replace('_', '-')} 옵션을 쓰는 백엔드가 {', '.join(names)} 가운데 없어요. "
+                "빼고 다시 실행해 주세요."
+            )
+    return shared
 
 
 def open_in_background(name: str, **options: Any) -> OpeningBackend:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chatbot.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -26,3 +31,11 @@ def resolve_device(device: str = "auto") -> str:
             f"이 컴퓨터에서는 --device {device}을(를) 쓸 수 없어요. --device cpu로 실행해 주세요."
         )
     return device
+
+
+def number_type(device: str) -> torch.dtype:
+    """Return bfloat16 where the device computes in it natively, else float32."""
+    import torch
+
+    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from chatbot.errors import ChatbotError
 from chatbot.models.device import check_device, resolve_device
-from chatbot.resources import data_dir, home_dir
+from chatbot.models.locate import is_hub_id, local_folder
+from chatbot.resources import data_dir
 from chatbot.text import normalise
 
 if TYPE_CHECKING:
@@ -85,23 +86,16 @@ def shipped_encoder() -> Path:
 def find_encoder(name_or_path: str | Path | None) -> Path | None:
     """Return the local folder an encoder's name stands for, ``None`` for a name on the hub."""
     if name_or_path is None:
-        folder = shipped_encoder()
-        if not folder.is_dir():
-            raise EncoderError(f"함께 배포되는 인코더가 {folder}에 없어요. chatbot을 다시 설치해 주세요.")
-        return folder
-    for folder in (Path(name_or_path).expanduser(), home_dir() / "models" / str(name_or_path)):
-        if folder.is_dir():
-            return folder
-    if not _looks_like_hub_id(str(name_or_path)):
+        shipped = shipped_encoder()
+        if not shipped.is_dir():
+            raise EncoderError(f"함께 배포되는 인코더가 {shipped}에 없어요. chatbot을 다시 설치해 주세요.")
+        return shipped
+    folder = local_folder(name_or_path)
+    if folder is None and not is_hub_id(name_or_path):
         raise EncoderError(
             f"--encoder '{name_or_path}': 그런 폴더나 모델이 없어요. 경로나 허브 이름을 확인해 주세요."
         )
-    return None
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) == 2 and all(parts) and not name.startswith(("/", ".", "~"))
+    return folder
 
 
 class OnnxEncoder:

@@ -1,0 +1,145 @@
+"""GPT: turn the conversation into a prompt, generate, and show each token as it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatbot.dialogue import Backend, Conversation, Reply
+from chatbot.errors import UsageError
+from chatbot.models.generator import Generated, Generator, Sampling
+from chatbot.style import reply_style
+
+_RETRY_TEMPERATURE = 0.7  # a reply asked for again needs some chance to be another
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One option of generation: how to read it, what is allowed, and how to say so."""
+
+    read: Callable[[str], Any]
+    allowed: Callable[[Any], bool]
+    wanted: str
+
+
+_SETTINGS = {
+    "temperature": _Setting(float, lambda value: 0 <= value <= 5, "0 이상 5 이하의 수"),
+    "top_p": _Setting(float, lambda value: 0 < value <= 1, "0보다 크고 1 이하인 수"),
+    "max_new_tokens": _Setting(int, lambda value: 1 <= value <= 4096, "1 이상 4096 이하의 정수"),
+    "seed": _Setting(int, lambda value: 0 <= value < 2**63, "0 이상의 정수"),
+}
+
+
+class GptBackend(Backend):
+    """Answers with what a causal language model writes next.
+
+    Args:
+        model: a folder, a trained model's name or a hub id; the shipped GPT by default.
+        device: where the model runs.
+        seed: makes replies repeatable; without one every reply is another.
+        temperature: 0 always takes the likeliest token; higher is more daring.
+        top_p: only the likeliest tokens that make up this much probability are drawn from.
+        max_new_tokens: where a reply is cut off at the latest.
+        dtype: the torch number type of the weights; the device's best by default.
+    """
+
+    name = "gpt"
+
+    def __init__(
+        self,
+        model: str | None = None,
+        device: str = "auto",
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_new_tokens: int | None = None,
+        dtype: Any = None,
+    ) -> None:
+        given = {
+            "seed": seed, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
+        }  # fmt: skip
+        checked = {name: _checked(name, value) for name, value in given.items() if value is not None}
+        self.sampling = Sampling(**checked)
+        self.generator = Generator(model, device, dtype)
+        self.notes = self.generator.notes
+
+    def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+        """Yield the reply piece by piece as tokens are decoded, the :class:`Reply` last."""
+        started = time.perf_counter()
+        generated = Generated()
+        prompt, sampling = self._prompt(conversation), self._sampling(conversation)
+        for piece in self.generator.stream(prompt, sampling, generated):
+            if piece:
+                yield piece
+        yield self._reply(generated, time.perf_counter() - started)
+
+    def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Answer several conversations in batches; ``seconds`` is each one's share of the time."""
+        replies: list[Reply | None] = [None] * len(conversations)
+        alike: dict[Sampling, list[int]] = {}
+        for i, conversation in enumerate(conversations):
+            alike.setdefault(self._sampling(conversation), []).append(i)
+        for sampling, places in alike.items():
+            started = time.perf_counter()
+            found = self.generator.generate([self._prompt(conversations[i]) for i in places], sampling)
+            seconds = (time.perf_counter() - started) / len(places)
+            for i, generated in zip(places, found, strict=True):
+                replies[i] = self._reply(generated, seconds)
+        return [reply for reply in replies if reply]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What ``/set`` can change."""
+        return {name: getattr(self.sampling, name) for name in _SETTINGS}
+
+    def adjust(self, name: str, value: str) -> None:
+        """Change how tokens are chosen from now on."""
+        if name not in _SETTINGS:
+            raise UsageError(
+                f"gpt 백엔드의 설정은 {', '.join(_SETTINGS)}예요. '{name}'은(는) 바꿀 수 없어요."
+            )
+        self.sampling = dataclasses.replace(self.sampling, **{name: _checked(name, value)})
+
+    def _prompt(self, conversation: Conversation) -> list[int]:
+        style = reply_style(conversation)
+        return self.generator.prompt(conversation.turns, style, self.sampling.max_new_tokens)
+
+    def _sampling(self, conversation: Conversation) -> Sampling:
+        """Return the settings for this reply: other chance for every turn and every new try."""
+        sampling = self.sampling
+        tries = len(conversation.rejected)
+        if tries and sampling.temperature < _RETRY_TEMPERATURE:
+            sampling = dataclasses.replace(sampling, temperature=_RETRY_TEMPERATURE)
+        if sampling.seed is not None:
+            seed = sampling.seed + len(conversation.turns) + 1000 * tries
+            sampling = dataclasses.replace(sampling, seed=seed)
+        return sampling
+
+    def _reply(self, generated: Generated, seconds: float) -> Reply:
+        return Reply(
+            generated.text,
+            backend=self.name,
+            model=self.generator.name,
+            score=generated.confidence,
+            seconds=seconds,
+            tokens=len(generated.ids),
+        )
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a setting read from what a person typed.
+
+    Raises:
+        UsageError: it is no number, or one that makes no sense.
+    """
+    setting = _SETTINGS[name]
+    try:
+        read = setting.read(value)
+        if setting.allowed(read):
+            return read
+    except ValueError:
+        pass
+    raise UsageError(f"--{name.replace('_', '-')} '{value}': {setting.wanted}를 써 주세요.")

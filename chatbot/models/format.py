@@ -1,0 +1,305 @@
+"""Special tokens and the prompt format: the one place that training and inference share.
+
+Everything is built from ids, never from one long string: text is tokenised by itself, markers are
+added as ids. So a person who types ``<|end|>`` gets it as ordinary text, and what the model reads
+while talking is, id for id, what it read in training.
+
+Version 1, a conversation::
+
+    <|user|> 안녕 <|end|> <|bot|> <|casual|> 안녕! 뭐 해? <|end|> <|user|> 그냥 <|break|> 쉬어 <|end|> ...
+
+before it, where there are any, the speaker to imitate (``<|speaker|> 지민 <|end|>``) and examples,
+each an exchange of its own behind ``<|example|>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from chatbot.errors import ChatbotError
+from chatbot.style import Style, speech_level
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from chatbot.dialogue import Turn
+
+VERSION = 1
+
+USER = "<|user|>"
+BOT = "<|bot|>"
+END = "<|end|>"
+BREAK = "<|break|>"
+STYLES: dict[Style, str] = {"polite": "<|polite|>", "casual": "<|casual|>"}
+SPEAKER = "<|speaker|>"
+EXAMPLE = "<|example|>"
+MARKERS = (USER, BOT, END, BREAK, *STYLES.values(), SPEAKER, EXAMPLE)
+
+# The same format for tools that know chat templates only; a system message may set the style.
+CHAT_TEMPLATE = (
+    "{%- set style = namespace(token='" + STYLES["polite"] + "') -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'system' -%}"
+    "{%- if message.content == 'casual' -%}{%- set style.token = '" + STYLES["casual"] + "' -%}{%- endif -%}"
+    "{%- elif message.role == 'user' -%}{{ '" + USER + "' + message.content + '" + END + "' }}"
+    "{%- else -%}{{ '" + BOT + "' + style.token + message.content + '" + END + "' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '" + BOT + "' + style.token }}{%- endif -%}"
+)
+
+
+def add_markers(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Add the markers that the tokenizer lacks as special tokens; return how many were new.
+
+    The tokenizer gets our chat template too: what it had was for another format.
+    """
+    new = tokenizer.add_special_tokens(
+        {"extra_special_tokens": list(MARKERS)}, replace_extra_special_tokens=False
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return new
+
+
+def marker_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Return the id of every marker."""
+    ids: Any = tokenizer.convert_tokens_to_ids(list(MARKERS))
+    return dict(zip(MARKERS, ids, strict=True))
+
+
+def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Return the ids of ``text`` as ordinary text, whatever special token it may spell."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+class Sequenced(NamedTuple):
+    """A conversation as ids; ``reply`` is true where the bot's words and their end stand."""
+
+    ids: list[int]
+    reply: list[bool]
+
+
+class Exchange(NamedTuple):
+    """A question and its answer, shown to the model as an example."""
+
+    question: str
+    answer: str
+
+
+class Format(Protocol):
+    """How a conversation becomes the prompt of one kind of model.
+
+    ``stop_ids`` end a reply, and so does ``stop_text`` where it is not empty; ``break_id`` stands
+    for a line break inside one. ``note`` says what a person should know about the model.
+    """
+
+    stop_ids: frozenset[int]
+    stop_text: str
+    break_id: int | None
+    note: str
+
+    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+        """Return at most ``budget`` ids: the last turns that fit, and the opening of a reply."""
+        ...
+
+
+class MarkerFormat:
+    """Our own format, version 1."""
+
+    stop_text = ""
+    note = ""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self._id = marker_ids(tokenizer)
+        ends = {self._id[END], tokenizer.eos_token_id}
+        self.stop_ids = frozenset(i for i in ends if i is not None)
+        self._break = self._id[BREAK]
+        self.break_id: int | None = self._break
+
+    def prompt(
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        budget: int,
+        *,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
+    ) -> list[int]:
+        """Return at most ``budget`` ids: header, the last turns that fit, the opening of a reply."""
+        header = self._header(speaker, style, examples)
+        opening = [self._id[BOT], self._id[STYLES[style]]]
+        room = budget - len(header) - len(opening)
+        said = [self.turn(turn.role, turn.text, speech_level(turn.text) or style).ids for turn in turns]
+        return header + _last_that_fit(said, room, keep=1) + opening
+
+    def sequence(
+        self, turns: Sequence[Turn], *, style: Style | None = None, speaker: str | None = None
+    ) -> Sequenced:
+        """Return a whole conversation as it is trained on.
+
+        ``style`` is the speech level of every reply; without it each carries the one it shows.
+        """
+        parts = [
+            self.turn(turn.role, turn.text, style or speech_level(turn.text) or "polite") for turn in turns
+        ]
+        header = self._header(speaker, style or "polite", ())
+        reply = [False] * len(header)
+        return Sequenced(
+            header + [i for part in parts for i in part.ids],
+            reply + [r for part in parts for r in part.reply],
+        )
+
+    def turn(self, role: Literal["user", "assistant"], text: str, style: Style) -> Sequenced:
+        """Return one turn; a reply carries ``style``."""
+        words = self.text(text)
+        if role == "user":
+            ids = [self._id[USER], *words, self._id[END]]
+            return Sequenced(ids, [False] * len(ids))
+        ids = [self._id[BOT], self._id[STYLES[style]], *words, self._id[END]]
+        return Sequenced(ids, [False, False, *[True] * (len(words) + 1)])
+
+    def text(self, text: str) -> list[int]:
+        """Return text as ids, line breaks as the break marker."""
+        ids: list[int] = []
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            ids += ([self._break] if ids else []) + encode_text(self.tokenizer, line)
+        return ids
+
+    def _header(self, speaker: str | None, style: Style, examples: Sequence[Exchange]) -> list[int]:
+        ids: list[int] = []
+        if speaker:
+            ids += [self._id[SPEAKER], *self.text(speaker), self._id[END]]
+        for example in examples:
+            ids.append(self._id[EXAMPLE])
+            ids += self.turn("user", example.question, style).ids
+            ids += self.turn("assistant", example.answer, style).ids
+        return ids
+
+
+class TemplateFormat:
+    """The chat template that came with the model."""
+
+    stop_text = ""
+    note = ""
+    break_id: int | None = None
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop_ids: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = frozenset(stop_ids)
+
+    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+        """Return the template filled with the last turns that fit ``budget``."""
+        messages = [{"role": turn.role, "content": self._defuse(turn.text)} for turn in turns]
+        while True:
+            ids: Any = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=False
+            )
+            if len(ids) <= budget or len(messages) == 1:
+                return list(ids[-budget:])
+            messages = messages[2:] if len(messages) > 2 else messages[-1:]
+
+    def _defuse(self, text: str) -> str:
+        """Break what spells a special token: a template mixes text and markers in one string."""
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+
+class UsrSysFormat:
+    """``<usr>`` question ``<sys>`` answer ``</s>``, as KoGPT-2 chatbots were commonly trained."""
+
+    stop_text = ""
+    break_id: int | None = None
+    note = (
+        "이 체크포인트에는 대화 형식이 적혀 있지 않아 <usr>, <sys> 형식으로 말을 걸어요. "
+        "대화를 배우지 않은 기본 모델이라면 엉뚱하게 이어 쓸 수 있으니 먼저 대화로 학습시켜 주세요."
+    )
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        known = tokenizer.get_vocab()
+        self._id = {name: known[name] for name in ("<usr>", "<sys>")}
+        self._end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        # The next question begins where the answer is over.
+        self.stop_ids = frozenset([*self._end, *self._id.values()])
+
+    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+        """Return the last turns that fit ``budget``, each behind its marker."""
+        said = [self._turn(turn) for turn in turns]
+        return [*_last_that_fit(said, budget - 1, keep=1), self._id["<sys>"]]
+
+    def _turn(self, turn: Turn) -> list[int]:
+        words = encode_text(self.tokenizer, turn.text)
+        if set(words) & self.stop_ids:  # a vocabulary where the markers are ordinary pieces
+            words = encode_text(self.tokenizer, turn.text.replace("<", "< "))
+        if turn.role == "user":
+            return [self._id["<usr>"], *words]
+        return [self._id["<sys>"], *words, *self._end]
+
+
+class PlainFormat:
+    """Lines of a script, for models that know nothing but text."""
+
+    break_id: int | None = None
+    stop_text = "\n"
+    note = (
+        "대화를 배우지 않은 기본 모델로 보여요. 글을 이어 쓸 뿐이라 대답이 엉뚱할 수 있으니 "
+        "먼저 대화로 학습시켜 주세요."
+    )
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        end = tokenizer.eos_token_id
+        self.stop_ids = frozenset([] if end is None else [end])
+        line_end = [i for i in encode_text(tokenizer, "\n") if i != tokenizer.unk_token_id]
+        self._line_end = line_end or sorted(self.stop_ids)  # a character BPE may have no line break
+
+    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+        """Return the last turns that fit ``budget`` as a script."""
+        names = {"user": "나", "assistant": "너"}
+        said = [
+            [*encode_text(self.tokenizer, f"{names[turn.role]}: {turn.text}"), *self._line_end]
+            for turn in turns
+        ]
+        opening = encode_text(self.tokenizer, "너:")
+        return _last_that_fit(said, budget - len(opening), keep=0) + opening
+
+
+def choose_format(tokenizer: PreTrainedTokenizerFast, description: dict, stop_ids: Sequence[int]) -> Format:
+    """Return the format a checkpoint was trained in; ``description`` is its ``chatbot.json``.
+
+    Raises:
+        ChatbotError: it was made by a version of this project with another format.
+    """
+    if "format" in description:
+        if description["format"] != VERSION:
+            raise ChatbotError(
+                f"프롬프트 형식 {description['format']}판으로 학습된 모델이에요. 이 chatbot은 {VERSION}판만 "
+                "읽을 수 있으니 chatbot을 새로 설치하거나 모델을 다시 학습시켜 주세요."
+            )
+        return MarkerFormat(tokenizer)
+    if tokenizer.chat_template:
+        return TemplateFormat(tokenizer, stop_ids)
+    known = tokenizer.get_vocab()
+    if "<usr>" in known and "<sys>" in known:
+        return UsrSysFormat(tokenizer)
+    return PlainFormat(tokenizer)
+
+
+def _last_that_fit(turns: Sequence[list[int]], room: int, keep: int) -> list[int]:
+    """Join as many of the last turns as fit; of a last turn that is too long, its end.
+
+    ``keep`` ids at the start of that turn (its marker) stay in any case.
+    """
+    last = turns[-1]
+    if len(last) > room:
+        return last[:keep] + last[len(last) - max(room - keep, 0) :]
+    fitting = 1
+    total = len(last)
+    for turn in reversed(turns[:-1]):
+        total += len(turn)
+        if total > room:
+            break
+        fitting += 1
+    return [i for turn in turns[len(turns) - fitting :] for i in turn]

@@ -1,0 +1,286 @@
+"""Generating replies token by token with any causal language model.
+
+One loop serves a single reply that streams and a batch of many: prompts are padded on the left,
+and every row has its own sampling, its own text and its own end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatbot.models.checkpoint import find_checkpoint, load_model, load_tokenizer, read_description
+from chatbot.models.device import number_type, resolve_device
+from chatbot.models.format import choose_format
+from chatbot.text import compatibility_jamo
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from chatbot.dialogue import Turn
+    from chatbot.style import Style
+
+_DEFAULT_CONTEXT = 1024
+# Pieces such as <unused7>, <usr> or <|end|>, special or not; <0xEC> is a byte of ordinary text.
+_MARKER_PIECE = re.compile(r"<(?!0x)[/|]?\w+\|?>")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens. ``temperature`` 0 always takes the likeliest one."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    max_new_tokens: int = 64
+    seed: int | None = None
+    # Over the reply alone: a bot may well repeat a word of the question.
+    repetition_penalty: float = 1.15
+    no_repeat_ngram: int = 4
+
+
+@dataclass
+class Generated:
+    """A reply in the making: its ids, what can be shown of it, and whether it ended by itself."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    ended: bool = False
+    log_probability: float = 0.0
+
+    @property
+    def confidence(self) -> float | None:
+        """Geometric mean of the probabilities of its tokens, in 0..1."""
+        return math.exp(self.log_probability / len(self.ids)) if self.ids else None
+
+
+class Generator:
+    """A causal language model, its tokenizer and its prompt format, loaded once.
+
+    Args:
+        name_or_path: a folder, a trained model's name or a hub id; the shipped GPT by default.
+        device: ``auto`` takes CUDA, then MPS, then the CPU.
+        dtype: a torch number type; by default bfloat16 where the device has it natively, else float32.
+
+    Raises:
+        CheckpointError: nothing loadable there, or its tokenizer cannot read Korean.
+        UsageError: no such device.
+    """
+
+    def __init__(
+        self, name_or_path: str | Path | None = None, device: str = "auto", dtype: Any = None
+    ) -> None:
+        import torch
+
+        self.device = resolve_device(device)
+        folder, self.notes = find_checkpoint(name_or_path)
+        self.name = folder.name if name_or_path is None else str(name_or_path)
+        self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(folder)
+        self.model = load_model(folder, dtype or number_type(self.device), len(self.tokenizer))
+        torch.nn.Module.to(self.model, self.device)
+        self.format = choose_format(self.tokenizer, read_description(folder), self._end_ids())
+        if self.format.note:
+            self.notes.append(self.format.note)
+        config = self.model.config
+        self.context_length = int(getattr(config, "max_position_embeddings", None) or _DEFAULT_CONTEXT)
+        taken = inspect.signature(self.model.forward).parameters
+        self._takes_positions = "position_ids" in taken
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+
+    def prompt(self, turns: Sequence[Turn], style: Style, max_new_tokens: int) -> list[int]:
+        """Return the prompt for the next reply: the last turns that leave room for the new tokens."""
+        return self.format.prompt(turns, style, self.context_length - self.room(max_new_tokens))
+
+    def room(self, max_new_tokens: int) -> int:
+        """Return how many new tokens there is room for: at most half of what the model can see."""
+        return min(max_new_tokens, self.context_length // 2)
+
+    def stream(self, prompt: list[int], sampling: Sampling, reply: Generated) -> Iterator[str]:
+        """Grow ``reply``, token by token, and yield what each adds to its text; it may be nothing."""
+        shown = 0
+        for _ in self._steps([prompt], sampling, [sampling.seed], [reply]):
+            piece, shown = reply.text[shown:], len(reply.text)
+            yield piece
+
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, batch: int = 16) -> list[Generated]:
+        """Return the replies to several prompts, computed ``batch`` at a time, in the order given.
+
+        Row ``i`` draws from ``sampling.seed`` alone, so a batch says what single replies would say.
+        """
+        replies = [Generated() for _ in prompts]
+        # Prompts of like length stand together: padding costs as much as text.
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            chosen = [replies[i] for i in rows]
+            for _ in self._steps([prompts[i] for i in rows], sampling, [sampling.seed] * len(rows), chosen):
+                pass
+        return replies
+
+    def _steps(
+        self,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        seeds: Sequence[int | None],
+        replies: Sequence[Generated],
+    ) -> Iterator[None]:
+        """Grow ``replies`` by a token each, until all have ended or reached the cap."""
+        import torch
+
+        rows = [_Row(self, reply, _seeded(seed)) for reply, seed in zip(replies, seeds, strict=True)]
+        choose = _Chooser(self, sampling)
+        longest = max(map(len, prompts))
+        padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        present = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        ids = torch.tensor(padded, device=self.device)
+        mask = torch.tensor(present, device=self.device)
+        generated = torch.empty((len(rows), 0), dtype=torch.long)
+        past = None
+        for _ in range(self.room(sampling.max_new_tokens)):
+            scores, past = self._forward(ids, mask, past)
+            chosen = choose(generated, scores, rows)
+            generated = torch.cat([generated, chosen[:, None]], dim=1)
+            yield
+            if all(row.done for row in rows):
+                return
+            ids = chosen[:, None].to(self.device)
+            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, past: Any) -> tuple[torch.Tensor, Any]:
+        """Return float32 scores of the next token ``(rows, vocabulary)`` on the CPU, and the cache."""
+        import torch
+
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        more = {"position_ids": positions} if self._takes_positions else {}
+        with torch.inference_mode():
+            out = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=past,
+                use_cache=True,
+                **more,
+                **self._last_only,
+            )
+            # Chosen on the CPU, the same seed gives the same reply on every device.
+            return out.logits[:, -1].float().cpu(), out.past_key_values
+
+    def _end_ids(self) -> list[int]:
+        """Return the ids that end a text, from the tokenizer and the generation settings."""
+        found = self.model.generation_config.eos_token_id
+        many = found if isinstance(found, list) else [found]
+        return sorted({int(i) for i in (*many, self.tokenizer.eos_token_id) if i is not None})
+
+    @cached_property
+    def suppressed(self) -> list[int]:
+        """Ids that may never be said: special tokens, unknown ones, rows without a piece."""
+        rows = self.model.config.get_text_config().vocab_size
+        special = set(self.tokenizer.all_special_ids)
+        vocabulary = self.tokenizer.get_vocab()
+        special |= {number for piece, number in vocabulary.items() if _MARKER_PIECE.fullmatch(piece)}
+        special |= set(range(rows)) - set(vocabulary.values())
+        return sorted(special - self.format.stop_ids - {self.format.break_id})
+
+
+class _Row:
+    """One reply of a batch: its chance, its text as it is decoded, and whether it is over."""
+
+    def __init__(self, generator: Generator, reply: Generated, chance: torch.Generator) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self.reply, self.chance, self.done = reply, chance, False
+        self._format = generator.format
+        self._tokenizer = generator.tokenizer.backend_tokenizer
+        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._held = ""  # white space, until something visible follows it
+        self.spoke = False
+
+    def take(self, token: int, log_probability: float) -> None:
+        """Add a token to the reply, or end it."""
+        reply = self.reply
+        if token in self._format.stop_ids:
+            self.done = reply.ended = True
+            return
+        reply.ids.append(token)
+        reply.log_probability += log_probability
+        if token == self._format.break_id:
+            self._held = "\n"
+            return
+        piece = compatibility_jamo(self._decoder.step(self._tokenizer, token) or "").replace("\ufffd", "")
+        stop = self._format.stop_text
+        if stop and stop in piece and self.spoke:
+            self.done = reply.ended = True
+            piece = piece.partition(stop)[0]
+        visible = piece.strip()
+        if visible:
+            before = piece[: len(piece) - len(piece.lstrip())]
+            reply.text += (self._held + before if self.spoke else "") + visible
+            self._held, self.spoke = "", True
+            piece = piece[len(piece.rstrip()) :]
+        self._held += piece
+
+
+class _Chooser:
+    """Chooses the next token of every row by the sampling settings."""
+
+    def __init__(self, generator: Generator, sampling: Sampling) -> None:
+        from transformers import (
+            LogitsProcessorList,
+            NoRepeatNGramLogitsProcessor,
+            RepetitionPenaltyLogitsProcessor,
+            SuppressTokensLogitsProcessor,
+            TemperatureLogitsWarper,
+            TopPLogitsWarper,
+        )
+
+        self._stops = sorted(generator.format.stop_ids)
+        self._break = generator.format.break_id
+        self._greedy = sampling.temperature == 0
+        self._suppress = SuppressTokensLogitsProcessor(generator.suppressed, device="cpu")
+        self._processors: Any = LogitsProcessorList()
+        if sampling.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if sampling.no_repeat_ngram:
+            self._processors.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram))
+        if not self._greedy:
+            self._processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
+            self._processors.append(TopPLogitsWarper(sampling.top_p))
+
+    def __call__(self, generated: torch.Tensor, scores: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+        """Return the chosen ids ``(rows,)`` and hand each row its own."""
+        import torch
+
+        plain = scores.log_softmax(dim=-1)
+        scores = self._suppress(generated, scores)
+        for i, row in enumerate(rows):
+            if not row.spoke:  # a reply says something before it ends
+                scores[i, self._stops] = -float("inf")
+            if self._break is not None and (not row.spoke or row.reply.ids[-1:] == [self._break]):
+                scores[i, self._break] = -float("inf")
+        scores = self._processors(generated, scores)
+        chosen = torch.zeros(len(rows), dtype=torch.long)
+        for i, row in enumerate(rows):
+            if row.done:
+                continue
+            if self._greedy:
+                chosen[i] = scores[i].argmax()
+            else:
+                chosen[i] = torch.multinomial(scores[i].softmax(dim=-1), 1, generator=row.chance)[0]
+            row.take(int(chosen[i]), float(plain[i, chosen[i]]))
+        return chosen
+
+
+def _seeded(seed: int | None) -> torch.Generator:
+    import torch
+
+    chance = torch.Generator()
+    if seed is None:
+        chance.seed()
+    else:
+        chance.manual_seed(seed)
+    return chance

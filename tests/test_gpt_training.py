@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from chatbot.dialogue import Turn
+from chatbot.knowledge import held_out_dialogues, load_dialogues, load_knowledge, prompts
+from chatbot.models.checkpoint import CheckpointError, load_model, load_tokenizer
+from chatbot.models.format import MARKERS, MarkerFormat
+from chatbot.models.generator import Generator, Sampling
+from chatbot.text import squeeze
+from tests.conftest import Run
+from tests.tiny_models import tiny_gpt2, write_kogpt2, write_ours
+from training import gpt as recipe_module
+from training import loop as loop_module
+from training.dialogues import Conversation, corpora_conversations, own_conversations
+from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user
+from training.gpt import Curriculum, finetune, next_token_loss, train_on
+from training.kneser_ney import UNKNOWN_BITS
+
+PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"question": q, "answer": a} for q, a in PAIRS]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _finetune(base: Path, out: Path, pairs: Path, **options: Any) -> None:
+    settings = {"epochs": 2, "learning_rate": 1e-3, "batch_tokens": 64, "steps": None, "seed": 0, **options}
+    finetune(base=str(base), out=out, data=str(pairs), **settings)
+
+
+def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
+    tmp_path: Path, pairs: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Load, ask, fine-tune with added tokens, save, open in plain transformers, generate."""
+    base, out = write_kogpt2(tmp_path / "kogpt2"), tmp_path / "mine"
+    asked = run("ask", "안녕", "--backend", "gpt", "--model", str(base))
+    assert asked.returncode == 0 and asked.stdout.strip() and "Traceback" not in asked.stderr
+    _finetune(base, out, pairs, steps=3)
+    tokenizer = load_tokenizer(out)
+    pieces = len(load_tokenizer(base))
+    assert len(tokenizer) == pieces + len(MARKERS)
+    model = load_model(out, torch.float32, len(tokenizer))
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    before = load_model(base, torch.float32, pieces).get_input_embeddings().weight
+    assert not torch.equal(model.get_input_embeddings().weight[:pieces], before)  # something was learnt
+    described = json.loads((out / "chatbot.json").read_text())
+    assert described["base_model"] == "kogpt2" and described["licence"] == "CC-BY-NC-SA 4.0"
+    assert "license: cc-by-nc-sa-4.0" in (out / "README.md").read_text()
+    assert str(tmp_path) not in (out / "README.md").read_text() + (out / "chatbot.json").read_text()
+    plain = (
+        "import json, sys\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "messages = [{'role': 'user', 'content': '안녕 뭐 해?'}]\n"
+        "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors='pt')\n"
+        "made = model.generate(**prompt, do_sample=False)\n"
+        "print(json.dumps([prompt['input_ids'][0].tolist(), made.shape[1]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", plain, str(out)], capture_output=True, text=True, check=True)
+    ids, length = json.loads(done.stdout.splitlines()[-1])
+    assert ids == MarkerFormat(tokenizer).prompt([Turn("user", "안녕 뭐 해?")], "polite", 100)
+    assert length > len(ids)
+    assert "스스로" not in capsys.readouterr().err
+    answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
+    assert answered.returncode == 0 and answered.stdout.strip() and "기본 모델" not in answered.stderr
+    again = tmp_path / "again"
+    _finetune(out, again, pairs, steps=1)
+    assert json.loads((again / "chatbot.json").read_text())["licence"] == "CC-BY-NC-SA 4.0"
+    assert not list(tmp_path.glob(".*.state.*"))
+
+
+def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: Path) -> None:
+    out = tmp_path / "mine"
+    _finetune(write_ours(tmp_path / "base"), out, pairs, epochs=60, learning_rate=3e-3)
+    generator = Generator(str(out), "cpu")
+    for question, answer in PAIRS:
+        prompt = generator.prompt([Turn("user", question)], "polite", 30)
+        reply = generator.generate([prompt], Sampling(temperature=0, max_new_tokens=30))[0]
+        assert reply.ended and reply.text == answer
+
+
+def test_only_replies_are_learnt_unless_the_whole_text_is(tmp_path: Path) -> None:
+    form = MarkerFormat(load_tokenizer(write_ours(tmp_path / "base")))
+    conversations = [Conversation([Turn("user", q), Turn("assistant", a)], "polite") for q, a in PAIRS]
+    course = Curriculum(form, [conversations, conversations[:1]], longest=100, batch_tokens=200)
+    ids, reply = course[0]
+    said = [form.tokenizer.decode(row[mask]) for row, mask in zip(ids, reply, strict=True)]
+    assert sorted(said) == sorted(f"{answer}<|end|>" for _, answer in PAIRS)
+    assert len(course) == 2 and course[1][0].shape[0] == 1
+    with pytest.raises(IndexError):
+        course[2]
+
+
+def test_moved_lines_train_every_position_and_change_no_target() -> None:
+    model = tiny_gpt2(50).eval()
+    ids = torch.randint(4, 50, (64, 6))
+    learn = torch.ones_like(ids, dtype=torch.bool)
+    still = next_token_loss(model, ids, learn)
+    expected = torch.nn.functional.cross_entropy(
+        model(input_ids=ids).logits[:, :-1].reshape(-1, 50), ids[:, 1:].reshape(-1)
+    )
+    assert still.item() == pytest.approx(expected.item(), abs=1e-4)
+    next_token_loss(model, ids, learn, chance=1).backward()
+    touched = model.transformer.wpe.weight.grad.abs().sum(1) > 0
+    assert touched.sum() > 60 and touched[0]
+
+
+def test_a_resumed_training_equals_one_without_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_ours(tmp_path / "base")
+    form = MarkerFormat(load_tokenizer(folder))
+    conversations = [Conversation([Turn("user", q), Turn("assistant", a)], "polite") for q, a in PAIRS * 8]
+    course = Curriculum(form, [conversations] * 3, longest=60, batch_tokens=60)
+
+    class Stopped(Exception):
+        pass
+
+    def train(state: Path, stop: int | None, save: float = 0.0) -> dict[str, torch.Tensor]:
+        model = load_model(folder, torch.float32, len(form.tokenizer))
+        calls = itertools.count()
+
+        def loss(*args: Any) -> torch.Tensor:
+            if next(calls) == stop:
+                raise Stopped
+            return next_token_loss(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recipe_module, "next_token_loss", loss)
+            train_on(course, model, recipe_module.optimizers(model, 1.0), state)
+        return model.state_dict()
+
+    ticks = itertools.count()
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: next(ticks) * 200.0)
+    whole = train(tmp_path / "whole.pt", None)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped.pt", 7)
+    assert (tmp_path / "stopped.pt").stat().st_mode & 0o777 == 0o600
+    resumed = train(tmp_path / "stopped.pt", None)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_state_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
+    folder = write_ours(tmp_path / "base")
+    form = MarkerFormat(load_tokenizer(folder))
+    course = Curriculum(
+        form,
+        [[Conversation([Turn("user", q), Turn("assistant", a)], None) for q, a in PAIRS]],
+        longest=60,
+        batch_tokens=30,
+    )
+    state = tmp_path / "state.pt"
+    for identity in ("one", "other"):
+        model = load_model(folder, torch.float32, len(form.tokenizer))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        assert train_on(course, model, [optimizer], state, identity=identity).steps == len(course)
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    knowledge = load_knowledge()
+    seen = {squeeze(t.text) for c in own_conversations(None, 1) for t in c.turns}
+    lines = prompts("test") + prompts("dev")
+    lines += [t.text for d in held_out_dialogues("test") for t in d if len(squeeze(t.text)) > 6]
+    indexed = {squeeze(entry.question) for entry in knowledge.entries}
+    assert not {squeeze(text) for text in lines} & (seen | indexed)
+    assert len(prompts("test")) == 50
+
+
+def test_every_answer_comes_in_its_own_speech_level() -> None:
+    intents = {i.id: i for i in load_knowledge().intents}
+    polite = {a for i in intents.values() for a in i.answers.polite}
+    casual = {a for i in intents.values() for a in i.answers.casual}
+    conversations = list(own_conversations(None, 1))
+    dialogues = {tuple(t.text for t in turns) for turns, _ in load_dialogues()}
+    count = 0
+    for conversation in conversations:
+        if tuple(t.text for t in conversation.turns) in dialogues:
+            continue
+        for turn in conversation.turns[1::2]:
+            assert turn.text in (polite if conversation.style == "polite" else casual)
+            count += 1
+    assert count > 8000
+    assert conversations != list(own_conversations(None, 2))
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    tiny = replace(
+        recipe_module.RECIPE,
+        vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512, chat_epochs=1,
+    )  # fmt: skip
+    monkeypatch.setattr(recipe_module, "RECIPE", tiny)
+    yield
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    """A corpora folder in the real layout, filled from our own words."""
+    folder = tmp_path / "corpora"
+    intents = load_knowledge().intents[:120]
+    lines = [q for intent in intents for q in intent.questions]
+    for part in ("pretrain", "chat"):
+        (folder / part).mkdir(parents=True)
+    for name in recipe_module.MIXTURE:
+        with gzip.open(folder / "pretrain" / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    turns = [{"role": "user", "text": "안녕"}, {"role": "bot", "text": "안녕하세요"}]
+    rows = {"chatbotdata_train": {"q": "밥 먹었어?", "a": "아직이요."}, "xpersona_ko_valid": {"turns": turns}}
+    rows["xpersona_ko_test"] = rows["xpersona_ko_valid"]
+    for name, row in rows.items():
+        with gzip.open(folder / "chat" / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_recipe_from_text_to_the_files_that_ship(
+    corpora: Path, tmp_path: Path, tiny_recipe: None, run: Run
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "gpt"
+    assert [len(c.turns) for c in corpora_conversations(corpora)] == [2, 2, 2]
+    recipe_module.vocab(corpora, work)
+    recipe_module.pretrain(corpora, work, minutes=0.1)
+    recipe_module.chat(corpora, work, epochs=1)
+    recipe_module.export(work, out)
+    recipe_module.card(corpora, work, out)
+    metrics = json.loads((out / "chatbot.json").read_text())["metrics"]
+    assert metrics["replies"]["empty"] == metrics["replies"]["broken"] == 0
+    assert 1 < metrics["kneser_ney"]["replies"] < 20
+    assert "CC BY-SA 4.0" in (out / "README.md").read_text()
+    tensors = load_model(out, "auto", 1500)
+    assert tensors.dtype == torch.float16
+    shutil.rmtree(work)
+    assert run("ask", "안녕", "--backend", "gpt", "--model", str(out)).returncode == 0
+
+
+def test_bits_are_those_of_the_tokens_and_lost_characters_cost_twenty(tmp_path: Path) -> None:
+    generator = Generator(str(write_ours(tmp_path / "base")), "cpu")
+    turns = [Turn("user", "안녕하세요"), Turn("assistant", "밥 먹었어요?")]
+    whole, replies = dialogue_bits(generator, turns)
+    assert whole.characters == 12 and replies.characters == 7 and whole.bits > replies.bits > 0
+    form = generator.format
+    assert isinstance(form, MarkerFormat)
+    ids, reply = form.sequence(turns)
+    scores = generator.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = sum(-scores[i - 1, ids[i]].item() for i in range(1, len(ids)) if reply[i])
+    assert replies.bits == pytest.approx(expected / 0.6931471805599453, rel=1e-4)
+    strange, _ = dialogue_bits(generator, [Turn("user", "안녕하세요 뷁쀍")])
+    plain, _ = dialogue_bits(generator, [Turn("user", "안녕하세요")])
+    assert strange.lost == 2 and strange.bits > plain.bits / 3 + 2 * UNKNOWN_BITS
+
+
+def test_every_figure_of_a_gpt(tmp_path: Path) -> None:
+    figures = evaluate_gpt(str(write_ours(tmp_path / "base")), device="cpu", max_new_tokens=12)
+    assert figures["dialogues"] == len(held_out_dialogues("test"))
+    assert figures["replies"]["replies"] == 100
+    assert figures["replies"]["empty"] == figures["replies"]["broken"] == 0
+    assert figures["prediction"]["replies"]["perplexity"] > 1
+    assert figures["speed"]["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "round_and_round"),
+    [
+        ("오늘은 오늘은 오늘은 좋아요", True),
+        ("밥 먹어요. 그래요. 밥 먹어요.", True),
+        ("ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ 그래", False),
+        ("하하하하 좋네요. 정말 좋네요.", False),
+        ("그럼 뭐 먹을까요? 저는 국물이 좋겠어요.", False),
+    ],
+)
+def test_loops_are_told_from_laughter(text: str, round_and_round: bool) -> None:
+    assert loops(text) is round_and_round
+
+
+def test_saying_the_same_back_is_noticed() -> None:
+    assert repeats_user("안녕", "안녕!") and repeats_user("오늘 너무 피곤해", "아, 오늘 너무 피곤해?")
+    assert not repeats_user("안녕", "안녕하세요, 반가워요") and not repeats_user("피곤해", "푹 쉬어")
+
+
+def test_finetune_refuses_what_it_cannot_start_from(tmp_path: Path, pairs: Path) -> None:
+    with pytest.raises(CheckpointError, match="--base"):
+        _finetune(tmp_path / "nothing", tmp_path / "out", pairs)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,120 @@
+"""Small causal language models, laid out on disk as the real ones are."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from chatbot.knowledge import load_knowledge
+from chatbot.models.checkpoint import resize_embeddings, save_checkpoint
+from chatbot.models.format import add_markers
+
+# As far as they are known, and in an order of their own: code must not count on the ids.
+KOGPT2_SPECIALS = [
+    "<s>", "</s>", "<usr>", "<pad>", "<sys>", "<unk>", "<mask>", *(f"<unused{n}>" for n in range(5))
+]  # fmt: skip
+
+
+@cache
+def _sentences() -> list[str]:
+    intents = load_knowledge().intents[:150]
+    return [q for i in intents for q in i.questions] + [a for i in intents for a in i.answers.polite]
+
+
+def character_bpe(pieces: int = 900) -> Tokenizer:
+    """Train a character BPE with a metaspace, as KoGPT-2's."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        limit_alphabet=800,
+        special_tokens=KOGPT2_SPECIALS,
+        initial_alphabet=list("안녕하세요.밥먹었어?ㅋㅠ▁"),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*_sentences(), "안녕하세요. 밥 먹었어?"], trainer)
+    return tokenizer
+
+
+def byte_level_bpe(pieces: int = 600) -> Tokenizer:
+    """Train a byte-level BPE, as GPT-2's: one syllable may take several tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        special_tokens=["<|endoftext|>", "<|turn|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_sentences(), trainer)
+    return tokenizer
+
+
+def tiny_gpt2(pieces: int, seed: int = 0, **config: Any) -> GPT2LMHeadModel:
+    """Return an untrained GPT-2 with sharp, peaked weights: its choices differ clearly."""
+    torch.manual_seed(seed)
+    settings = {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2, **config}
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=pieces, bos_token_id=0, eos_token_id=1, pad_token_id=3, **settings)
+    )
+    with torch.no_grad():
+        model.transformer.wte.weight.mul_(20)
+    return model
+
+
+def write_kogpt2(folder: Path, seed: int = 0) -> Path:
+    """Write a small checkpoint exactly as ``skt/kogpt2-base-v2`` lies on the hub."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = character_bpe()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    model = tiny_gpt2(tokenizer.get_vocab_size(), seed)
+    state = dict(model.state_dict())
+    for layer in range(model.config.n_layer):  # buffers that old versions of transformers saved
+        state[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, 128, 128, dtype=torch.uint8).tril()
+        state[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+    torch.save(state, folder / "pytorch_model.bin")
+    config = model.config.to_dict()
+    kept = ("model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "layer_norm_epsilon")
+    hub = {key: config[key] for key in kept}
+    hub |= {
+        "architectures": ["GPT2LMHeadModel"],
+        "activation_function": "gelu_new",
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 3,
+        "author": "Heewon Jeon(madjakarta@gmail.com)",
+        "license": "CC-BY-NC-SA 4.0",
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    }
+    (folder / "config.json").write_text(json.dumps(hub), encoding="utf-8")
+    return folder
+
+
+def write_ours(folder: Path, seed: int = 0) -> Path:
+    """Write a small untrained checkpoint in our own format."""
+    tokenizer = wrapped(character_bpe())
+    model = tiny_gpt2(len(tokenizer), seed)
+    add_markers(tokenizer)
+    resize_embeddings(model, len(tokenizer))
+    save_checkpoint(folder, model, tokenizer, {"base_model": None}, "card")
+    return folder
+
+
+def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Dress a character BPE for transformers."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="</s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        mask_token="<mask>",
+    )

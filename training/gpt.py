@@ -1,0 +1,422 @@
+"""The small Korean GPT, from raw text to the files that ship.
+
+    python -m training.gpt vocab    --corpora DIR --work runs/gpt
+    python -m training.gpt pretrain --corpora DIR --work runs/gpt --minutes 100
+    python -m training.gpt chat     --corpora DIR --work runs/gpt
+    python -m training.gpt export   --work runs/gpt --out data/models/gpt
+    python -m training.gpt card     --corpora DIR --work runs/gpt
+
+Each step reads what the one before it wrote in ``--work``. Training saves its whole state and goes
+on from there when it is started again, so a stopped run loses minutes, not hours.
+
+Any causal language model, KoGPT-2 first of all, learns our format and our words or yours by
+
+    python -m training.gpt finetune --base skt/kogpt2-base-v2 --out DIR [--data FILE]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch.nn import functional as F
+
+from chatbot import __version__
+from chatbot.knowledge import load_knowledge
+from chatbot.models.checkpoint import (
+    base_licence,
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+    read_description,
+    resize_embeddings,
+    save_checkpoint,
+)
+from chatbot.models.format import MARKERS, MarkerFormat, add_markers
+from chatbot.models.locate import is_hub_id
+from training.batches import Batches, joined, tokenised_lines
+from training.corpora import pretraining_lines
+from training.dialogues import Conversation, corpora_conversations, own_conversations
+from training.loop import Spent, fit
+from training.model_card import derived_card
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+# In KoGPT-2's order as far as it is known, so that code for one reads like code for the other.
+SPECIALS = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
+BOS, EOS, UNK, PAD = range(4)
+
+# Share of each corpus that pretraining reads: spoken and everyday Korean first. Together about
+# 18 million characters, what two cores read about once or twice in 100 minutes.
+MIXTURE = {
+    "dialogue": 2.0,
+    "questions_commands": 1.0,
+    "tatoeba": 2.0,
+    "nlu_sentences": 1.0,
+    "ambiguity_sentences": 1.0,
+    "stories": 1.0,
+    "news_comments_none": 1.0,
+    "nsmc_reviews": 0.25,
+    "petitions": 0.2,
+    "book_reviews": 0.5,
+    "news_parallel": 0.3,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the GPT becomes; written into its model card."""
+
+    vocab_size: int = 8_000
+    alphabet: int = 2_200
+    hidden: int = 256
+    layers: int = 6
+    heads: int = 4
+    positions: int = 256
+    longest_line: int = 100
+    batch_tokens: int = 2048
+    # Muon (Jordan et al. 2024) on the matrices of the blocks, AdamW on the rest
+    muon_rate: float = 5e-3
+    adamw_rate: float = 3e-3
+    warmup: float = 0.02
+    # fine-tuning on conversations: the corpora's once, then our own
+    chat_scale: float = 0.4
+    chat_epochs: int = 5
+    chat_longest: int = 200
+    seed: int = 20261121
+
+
+RECIPE = Recipe()
+
+Corpora = Annotated[Path, typer.Option(help="Folder with pretrain/ and chat/.", exists=True, file_okay=False)]
+Work = Annotated[Path, typer.Option(help="Where the steps keep their files.")]
+
+
+@app.command()
+def vocab(corpora: Corpora, work: Work) -> None:
+    """Train the tokenizer: BPE over characters with a metaspace, as KoGPT-2's."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=RECIPE.vocab_size - len(MARKERS),
+        limit_alphabet=RECIPE.alphabet,
+        special_tokens=SPECIALS,
+        # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
+        initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pretraining_lines(corpora, RECIPE.seed, MIXTURE), trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        mask_token="<mask>",
+        model_max_length=RECIPE.positions,
+    )
+    add_markers(wrapped)
+    wrapped.save_pretrained(work / "tokenizer")
+    typer.echo(f"vocabulary: {len(wrapped)} pieces")
+
+
+@app.command()
+def pretrain(
+    corpora: Corpora,
+    work: Work,
+    minutes: Annotated[float, typer.Option(help="Time to train in all, over every restart.")] = 100,
+    save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
+) -> None:
+    """Pretrain on plain text, one line a sequence, for a fixed time; restart to go on."""
+    from transformers import PreTrainedTokenizerFast
+
+    torch.manual_seed(RECIPE.seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
+    ids, starts = tokenised_lines(
+        work,
+        lambda: pretraining_lines(corpora, RECIPE.seed, MIXTURE),
+        RECIPE.longest_line,
+        around=([BOS], [EOS]),
+    )
+    batches = Batches(ids, starts, batch_tokens=RECIPE.batch_tokens, pad=PAD, seed=RECIPE.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = fresh_model(tokenizer)
+    torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
+
+    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+        batch = batches[step].to(device)
+        return next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
+
+    spent = fit(
+        model, loss_of, optimizers(model, 1.0), work / "pretrain.pt",
+        minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
+    )  # fmt: skip
+    model.save_pretrained(work / "pretrained")
+    tokenizer.save_pretrained(work / "pretrained")
+    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
+    (work / "pretrain.json").write_text(json.dumps(facts))
+
+
+@app.command()
+def chat(
+    corpora: Corpora,
+    work: Work,
+    epochs: Annotated[int, typer.Option(help="Times through our own words.")] = RECIPE.chat_epochs,
+) -> None:
+    """Fine-tune on conversations: the corpora's first, then our own in both speech levels."""
+    tokenizer = load_tokenizer(work / "tokenizer")
+    model = load_model(work / "pretrained", torch.float32, len(tokenizer))
+    torch.manual_seed(RECIPE.seed)
+    course = Curriculum(
+        MarkerFormat(tokenizer),
+        [list(corpora_conversations(corpora))]
+        + [list(own_conversations(None, RECIPE.seed + epoch)) for epoch in range(epochs)],
+        longest=RECIPE.chat_longest,
+        batch_tokens=RECIPE.batch_tokens,
+    )
+    spent = train_on(course, model, optimizers(model, RECIPE.chat_scale), work / "chat.pt", whole=True)
+    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "epochs": epochs}
+    (work / "chat.json").write_text(json.dumps(facts))
+    model.save_pretrained(work / "chat")
+
+
+@app.command()
+def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that ships.")]) -> None:
+    """Write what ships: a float16 checkpoint that plain transformers opens."""
+    tokenizer = load_tokenizer(work / "tokenizer")
+    model = load_model(work / "chat", torch.float16, len(tokenizer))
+    settle_generation(model, tokenizer)
+    save_checkpoint(out, model, tokenizer, {"version": __version__, "base_model": None}, "")
+
+
+@app.command()
+def card(
+    corpora: Corpora,
+    work: Work,
+    out: Annotated[Path, typer.Option(help="The folder that ships.")] = Path("data/models/gpt"),
+) -> None:
+    """Measure what ships, beside a Kneser-Ney model of the same text, and write its model card."""
+    from training.evaluate_gpt import evaluate_gpt, kneser_ney_bits
+    from training.model_card import write_gpt_card
+
+    epochs = json.loads((work / "chat.json").read_text())["epochs"]
+    read = pretraining_lines(corpora, RECIPE.seed, MIXTURE)
+    for conversations in (
+        corpora_conversations(corpora),
+        *(own_conversations(None, RECIPE.seed + epoch) for epoch in range(epochs)),
+    ):
+        read += [turn.text for conversation in conversations for turn in conversation.turns]
+    facts = {
+        "recipe": asdict(RECIPE),
+        "pretraining": json.loads((work / "pretrain.json").read_text()),
+        "chat": json.loads((work / "chat.json").read_text()),
+        "data_fingerprint": load_knowledge().fingerprint,
+        "metrics": {
+            **evaluate_gpt(model=str(out), device="cpu"),
+            "kneser_ney": kneser_ney_bits(read),
+        },
+    }
+    write_gpt_card(out, facts)
+    typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
+
+
+@app.command()
+def finetune(
+    base: Annotated[str, typer.Option(help="Folder, trained model's name or hub id to start from.")],
+    out: Annotated[Path, typer.Option(help="The new checkpoint's folder.")],
+    data: Annotated[str | None, typer.Option(help="Pairs or dialogues; our own without it.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    learning_rate: Annotated[float, typer.Option()] = 5e-5,
+    batch_tokens: Annotated[int, typer.Option(min=16, help="Tokens a step.")] = 1024,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Teach any causal language model our prompt format, on our words or on yours."""
+    folder, notes = find_checkpoint(base, "--base")
+    for note in notes:
+        typer.echo(note, err=True)
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, torch.float32, len(tokenizer))
+    add_markers(tokenizer)
+    resize_embeddings(model, len(tokenizer), seed)
+    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(seed)
+    seen = int(getattr(model.config, "max_position_embeddings", None) or RECIPE.chat_longest)
+    course = Curriculum(
+        MarkerFormat(tokenizer),
+        [list(own_conversations(data, seed + epoch)) for epoch in range(epochs)],
+        longest=min(seen, 512),
+        batch_tokens=batch_tokens,
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    state = out.parent / f".{out.name}.state.pt"
+    wanted = f"{base} {load_knowledge(data).fingerprint} {epochs} {learning_rate} {batch_tokens} {seed}"
+    spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted)
+    settle_generation(model, tokenizer)
+    licence = base_licence(folder, base)
+    # A path says more about its owner than about the model.
+    name = read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name)
+    facts: dict[str, Any] = {
+        "version": __version__,
+        "base_model": name,
+        "licence": licence,
+        "data_fingerprint": load_knowledge(data).fingerprint,
+        "training": {"steps": spent.steps, "tokens": spent.tokens, "learning_rate": learning_rate},
+    }
+    save_checkpoint(out, model, tokenizer, facts, derived_card(name, licence, facts["training"]))
+    state.unlink(missing_ok=True)
+    typer.echo(f"{out}: {spent.steps} steps, {spent.tokens} tokens")
+
+
+class Curriculum:
+    """Batches of conversations, epoch after epoch: ids, and where the replies are in them."""
+
+    def __init__(
+        self,
+        form: MarkerFormat,
+        epochs: Sequence[Sequence[Conversation]],
+        *,
+        longest: int,
+        batch_tokens: int,
+    ) -> None:
+        self.pad = int(form.tokenizer.pad_token_id or 0)
+        self._epochs: list[tuple[Batches, Batches]] = []
+        for seed, conversations in enumerate(epochs):
+            parts = [form.sequence(c.turns, style=c.style) for c in conversations]
+            ids, starts = joined(np.array(part.ids[:longest], dtype=np.int32) for part in parts)
+            reply, _ = joined(np.array(part.reply[:longest]) for part in parts)
+            self._epochs.append(
+                (
+                    Batches(ids, starts, batch_tokens=batch_tokens, pad=self.pad, seed=seed),
+                    Batches(reply, starts, batch_tokens=batch_tokens, pad=0, seed=seed),
+                )
+            )
+
+    def __len__(self) -> int:
+        """Return how many batches there are in all epochs."""
+        return sum(len(ids) for ids, _ in self._epochs)
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids, int64, and reply, bool, both ``(conversations, longest)``."""
+        for ids, reply in self._epochs:
+            if step < len(ids):
+                return ids[step], reply[step].bool()
+            step -= len(ids)
+        raise IndexError(step)
+
+
+def train_on(
+    course: Curriculum,
+    model: PreTrainedModel,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: Path,
+    *,
+    whole: bool = False,
+    steps: int | None = None,
+    identity: str = "",
+) -> Spent:
+    """Train once through ``course``, or ``steps`` steps of it; on the replies, or on the ``whole`` text."""
+    device = next(model.parameters()).device
+
+    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+        ids, reply = (tensor.to(device) for tensor in course[step])
+        return next_token_loss(model, ids, (ids != course.pad) if whole else reply), ids.numel()
+
+    count = min(steps or len(course), len(course))
+    with quiet_transformers():
+        return fit(
+            model, loss_of, optimizers, state,
+            steps=count, warmup=RECIPE.warmup, save_every=5, identity=f"{identity} {count}",
+        )  # fmt: skip
+
+
+def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Make plain ``generate`` stop where our replies end, and not at twenty tokens."""
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.9,
+        max_new_tokens=64,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(MarkerFormat(tokenizer).stop_ids),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def fresh_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+    """Return an untrained GPT-2 of the recipe's size."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=RECIPE.positions,
+        n_embd=RECIPE.hidden,
+        n_layer=RECIPE.layers,
+        n_head=RECIPE.heads,
+        resid_pdrop=0.0,  # the text is seen about once: dropout would only cost
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def optimizers(model: torch.nn.Module, scale: float) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the blocks and AdamW for everything else.
+
+    At this size Muon learns from the same text what takes AdamW about twice as much (LOG.md).
+    """
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
+    inside = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    return [
+        torch.optim.Muon(
+            matrices, lr=scale * RECIPE.muon_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, lr=scale * RECIPE.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def next_token_loss(
+    model: PreTrainedModel, ids: torch.Tensor, learn: torch.Tensor, chance: int | None = None
+) -> torch.Tensor:
+    """Return the mean cross-entropy of every id where ``learn`` is true, in nats.
+
+    Both are ``(batch, length)``, padded on the right, where causal attention never looks. With
+    ``chance`` every second sequence is moved to a random place, seeded by it, so that short lines
+    train every position.
+    """
+    batch, length = ids.shape
+    moved: dict[str, torch.Tensor] = {}
+    if chance is not None:
+        generator = torch.Generator().manual_seed(chance)
+        room = max(model.config.n_positions - length, 0)
+        offset = torch.randint(0, room + 1, (batch, 1), generator=generator)
+        offset *= torch.randint(0, 2, (batch, 1), generator=generator)
+        moved["position_ids"] = (torch.arange(length - 1) + offset).to(ids.device)
+    scores = model(input_ids=ids[:, :-1], **moved).logits
+    counts = learn[:, 1:]
+    return F.cross_entropy(scores[counts].float(), ids[:, 1:][counts])
+
+
+if __name__ == "__main__":
+    app()
