@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from chatbot.errors import ChatbotError, UsageError, explain
 
 if TYPE_CHECKING:
-    from chatbot.dialogue import Backend, Conversation
+    from chatbot.dialogue import Backend, Conversation, Reply
     from chatbot.history import History
 
 
@@ -163,9 +163,7 @@ def ask(
     for note in opening.notes:
         _note(note)
     if as_json:
-        found = dataclasses.asdict(reply)
-        found["candidates"] = [c._asdict() for c in reply.candidates[:k]]
-        _json(found)
+        _json(_reply_json(reply, k))
         return
     typer.echo(reply.text)
     if k:
@@ -252,7 +250,7 @@ def compare(
         for note in backend.notes:
             _note(note)
     if as_json:
-        _json({"question": question, "replies": [dataclasses.asdict(reply) for reply in replies]})
+        _json({"question": question, "replies": [_reply_json(reply) for reply in replies]})
     else:
         print_replies(question, replies)
 
@@ -465,6 +463,11 @@ def _write_out(path: Path, text: str) -> None:
         raise ChatbotError(
             f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
         ) from error
+
+
+def _reply_json(reply: Reply, k: int | None = None) -> dict[str, Any]:
+    """Return a reply under the names of its fields, with its ``k`` best candidates."""
+    return {**dataclasses.asdict(reply), "candidates": [c._asdict() for c in reply.candidates[:k]]}
 
 
 def _json(value: Any) -> None:

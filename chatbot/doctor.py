@@ -11,6 +11,7 @@ from chatbot.errors import ChatbotError
 from chatbot.history import History, default_path
 from chatbot.index import index_key, prebuilt_dir
 from chatbot.knowledge import load_knowledge
+from chatbot.models.checkpoint import shipped_gpt
 from chatbot.models.device import resolve_device
 from chatbot.models.encoder import load_encoder, shipped_encoder
 from chatbot.resources import data_dir, home_dir
@@ -47,6 +48,9 @@ def examine() -> tuple[dict[str, str], list[str]]:
     facts["내 데이터"] = str(home_dir())
     facts["대화 기록"] = str(default_path())
     facts["인코더"] = str(shipped_encoder())
+    facts["생성 모델"] = str(shipped_gpt())
+    if not (shipped_gpt() / "chatbot.json").is_file():
+        missing.append(f"{shipped_gpt()}에 생성 모델이 없어요. chatbot을 다시 설치해 주세요.")
     try:
         knowledge = load_knowledge()
         facts["질문"] = f"{len(knowledge.entries)}개 (의도 {len(knowledge.intents)}개)"

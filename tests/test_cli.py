@@ -10,6 +10,7 @@ import pytest
 
 from chatbot.history import History
 from chatbot.knowledge import load_knowledge
+from chatbot.style import speech_level
 from tests.conftest import ROOT, Run
 
 
@@ -134,6 +135,14 @@ def test_history_search_export_delete(run: Run, tmp_path: Path) -> None:
         (["history", "show", "zzz"], 1, "zzz"),
         (["data", "check", "없는파일"], 1, "없는파일"),
         (["evaluate", "--data", "없는파일"], 1, "없는파일"),
+        (["evaluate", "--backend", "gpt", "--encoder", "x"], 2, "--encoder"),
+        (["ask", "안녕", "--backend", "gpt", "--top-p", "2"], 2, "--top-p"),
+        (["ask", "안녕", "--backend", "gpt", "--model", "없는것"], 1, "없는것"),
+        (["ask", "안녕", "--backend", "gpt", "--encoder", "x"], 2, "--encoder"),
+        (["compare", "안녕", "--backends", "retrieval"], 2, "--backends"),
+        (["compare", "안녕", "--backends", "retrieval,nothing"], 2, "nothing"),
+        (["compare", "안녕", "--scorer", "bm25"], 2, "scorer"),
+        (["compare"], 2, "chatbot compare"),
     ],
 )
 def test_wrong_use_gets_one_sentence_and_a_code(run: Run, arguments: list[str], code: int, says: str) -> None:
@@ -248,3 +257,44 @@ def test_data_check_takes_pairs_and_names_broken_rows(run: Run, tmp_path: Path) 
     done = run("data", "check", str(odd))
     assert done.returncode == 1 and "Traceback" not in done.stderr and "\x1b" not in done.stderr
     assert "1번째 줄" in done.stderr and "2번째 줄" in done.stderr
+
+
+def test_gpt_answers_in_the_style_asked_for(run: Run) -> None:
+    for style in ("polite", "casual"):
+        done = run("ask", "오늘 너무 피곤해", "--backend", "gpt", "--style", style, "--seed", "3", "--json")
+        reply = json.loads(done.stdout)
+        assert done.returncode == 0 and reply["backend"] == "gpt" and reply["model"] == "gpt"
+        assert speech_level(reply["text"]) in (style, None) and 0 < reply["score"] < 1
+    again = run("ask", "오늘 너무 피곤해", "--backend", "gpt", "--style", "casual", "--seed", "3")
+    assert again.stdout.strip() == reply["text"]
+
+
+def test_another_backend_hears_what_was_said_before(run: Run) -> None:
+    done = run("talk", stdin="안녕\n/backend gpt\n오늘 너무 피곤해\n/why\n/retry\n")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3
+    assert "대화는 이어져요" in done.stderr and "백엔드 gpt" in done.stderr
+    records = [json.loads(line) for line in run("history", "show", "--json").stdout.splitlines()]
+    shown = [r for r in records if not r.get("undone")]
+    assert [r["text"] for r in shown][0::2] == ["안녕", "오늘 너무 피곤해"]
+    assert [r["backend"] for r in shown if r["role"] == "assistant"] == ["retrieval", "gpt"]
+
+
+def test_compare_in_a_pipe_and_as_json(run: Run) -> None:
+    done = run("compare", "오늘 너무 피곤해", "--seed", "1")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["retrieval", "gpt"] and all(len(row) == 4 for row in rows)
+    assert all(float(row[1]) >= 0 and 0 <= float(row[2]) <= 1 and row[3] for row in rows)
+    value = json.loads(run("compare", "--json", "--seed", "1", stdin="오늘 너무 피곤해\n").stdout)
+    assert value["question"] == "오늘 너무 피곤해"
+    assert [r["text"] for r in value["replies"]] == [row[3] for row in rows]
+    assert value["replies"][0]["candidates"][0]["source"]
+    assert not History().conversations()
+
+
+def test_evaluate_gpt_reports_as_json(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = run("evaluate", "--backend", "gpt", "--json", "--out", str(out))
+    figures = json.loads(done.stdout)
+    assert figures == json.loads(out.read_text(encoding="utf-8"))
+    assert figures["replies"]["ended"] >= 0.95 and figures["replies"]["loops"] <= 0.02
+    assert figures["replies"]["empty"] == figures["replies"]["broken"] == 0

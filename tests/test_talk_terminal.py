@@ -17,6 +17,7 @@ import pytest
 
 from chatbot.history import History
 from tests.conftest import ROOT
+from tests.tiny_models import write_endless
 
 COLUMNS, ROWS = 90, 40
 SLOW_BACKEND = """
@@ -180,6 +181,36 @@ def test_pieces_arrive_over_time(terminal: Callable[..., Terminal], slow_backend
     screen.child.sendintr()
     screen.wait("멈췄어요")
     screen.leave()
+
+
+def test_gpt_streams_and_ctrl_c_stops_it(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    """A model that never ends: what it says grows on the screen until it is told to stop."""
+    model = write_endless(tmp_path / "endless")
+    screen = terminal("--backend", "gpt", "--model", str(model), "--max-new-tokens", "1000")
+    screen.type("길게 말해 봐\r")
+    lengths = set()
+    for _ in range(5):
+        before = max(lengths, default=0)
+        screen.wait(lambda text, before=before: len(_last_reply(text)) > before)
+        lengths.add(len(_last_reply(screen.text())))
+    assert len(lengths) == 5
+    screen.child.sendintr()
+    screen.wait("멈췄어요")
+    screen.type("/set max_new_tokens 5\r")
+    screen.wait("max_new_tokens 5")
+    screen.type("/backend retrieval\r")
+    screen.wait("대화는 이어져요")
+    screen.type("오늘 너무 피곤해\r")
+    screen.wait(lambda text: len(replies(text)) == 2)
+    screen.leave()
+    assert screen.child.exitstatus == 0
+    history = History()
+    records = history.records(history.last_id() or "")
+    assert [r.reply.backend for r in records if r.reply] == ["gpt", "retrieval"] and len(records) == 4
+
+
+def _last_reply(screen: str) -> str:
+    return screen.rpartition("마루 ›")[2] if "마루 ›" in screen else ""
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from chatbot.knowledge import load_knowledge
-from chatbot.models.checkpoint import resize_embeddings, save_checkpoint
-from chatbot.models.format import add_markers
+from chatbot.models.checkpoint import load_model, load_tokenizer, resize_embeddings, save_checkpoint
+from chatbot.models.format import MarkerFormat, add_markers
 
 # As far as they are known, and in an order of their own: code must not count on the ids.
 KOGPT2_SPECIALS = [
@@ -98,12 +98,26 @@ def write_kogpt2(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def write_ours(folder: Path, seed: int = 0) -> Path:
+def write_ours(folder: Path, seed: int = 0, **config: Any) -> Path:
     """Write a small untrained checkpoint in our own format."""
     tokenizer = wrapped(character_bpe())
-    model = tiny_gpt2(len(tokenizer), seed)
+    model = tiny_gpt2(len(tokenizer), seed, **config)
     add_markers(tokenizer)
     resize_embeddings(model, len(tokenizer))
+    save_checkpoint(folder, model, tokenizer, {"base_model": None}, "card")
+    return folder
+
+
+def write_endless(folder: Path) -> Path:
+    """Write a checkpoint in our own format that never wants to end a reply."""
+    write_ours(folder, n_positions=2048, n_layer=6)
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, torch.float32, len(tokenizer))
+    with torch.no_grad():
+        # One dimension of every state says "not now", and only the ends listen to it.
+        model.transformer.ln_f.bias[0] = 10
+        model.transformer.wte.weight[:, 0] = 0
+        model.transformer.wte.weight[sorted(MarkerFormat(tokenizer).stop_ids), 0] = -10
     save_checkpoint(folder, model, tokenizer, {"base_model": None}, "card")
     return folder
 

@@ -52,7 +52,7 @@ def _panel(reply: Reply) -> Panel:
     if reply.tokens:
         facts.append(f"{reply.tokens}토큰")
     if reply.tokens and reply.seconds:
-        facts.append(f"초당 {reply.tokens / reply.seconds:.0f}토큰")
+        facts.append(f"{reply.tokens / reply.seconds:.0f}토큰/초")
     below = plain(" · ".join(facts), "dim")
     if reply.candidates:
         below = Text.assemble(below, "\n", plain(reply.candidates[0].source, "dim"))
