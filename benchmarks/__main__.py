@@ -45,6 +45,7 @@ def main() -> None:
             limit=4,
         )
         first_and_tenth()
+        tokens_per_second()
         history_search(Path(home))
 
 
@@ -90,6 +91,38 @@ def first_and_tenth() -> None:
         session.ask(line)
         took.append(1000 * (time.perf_counter() - started))
     print(f"reply in a running talk: first {took[0]:.1f} ms, tenth {took[-1]:.1f} ms")
+
+
+def tokens_per_second() -> None:
+    """Print how fast the shipped GPT generates on each device there is, one by one and in batches.
+
+    On a GPU its greedy float32 replies are compared with the CPU's first.
+    """
+    import torch
+
+    from chatbot.backends.gpt import GptBackend
+    from chatbot.dialogue import Conversation, Turn
+    from chatbot.knowledge import prompts
+
+    asked = [Conversation(turns=[Turn("user", text)]) for text in prompts("test")]
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    greedy = {}
+    for device in devices:
+        exact = GptBackend(device=device, temperature=0, dtype=torch.float32)
+        greedy[device] = [reply.text for reply in exact.reply_many(asked)]
+        backend = GptBackend(device=device, seed=1)
+        backend.reply(asked[0])
+        started = time.perf_counter()
+        single = sum(backend.reply(conversation).tokens or 0 for conversation in asked)
+        alone = single / (time.perf_counter() - started)
+        started = time.perf_counter()
+        many = sum(reply.tokens or 0 for reply in backend.reply_many(asked))
+        batched = many / (time.perf_counter() - started)
+        equal = sum(a == b for a, b in zip(greedy["cpu"], greedy[device], strict=True))
+        print(
+            f"gpt on {device}: {alone:.0f} tokens/s one by one, {batched:.0f} in batches of 16 "
+            f"({batched / alone:.1f} times); greedy float32 replies equal to the CPU's: {equal}/{len(asked)}"
+        )
 
 
 def history_search(home: Path, turns: int = 100_000) -> None:

@@ -17,7 +17,8 @@ Any causal language model, KoGPT-2 first of all, learns our format and our words
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch.nn import functional as F
 
 from chatbot import __version__
+from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import (
     base_licence,
@@ -42,6 +44,7 @@ from chatbot.models.checkpoint import (
 )
 from chatbot.models.format import MARKERS, MarkerFormat, add_markers
 from chatbot.models.locate import is_hub_id
+from chatbot.screens.progress import ProgressReport
 from training.batches import Batches, joined, tokenised_lines
 from training.corpora import pretraining_lines
 from training.dialogues import Conversation, corpora_conversations, own_conversations
@@ -266,7 +269,8 @@ def finetune(
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     state = out.parent / f".{out.name}.state.pt"
     wanted = f"{base} {load_knowledge(data).fingerprint} {epochs} {learning_rate} {batch_tokens} {seed}"
-    spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted)
+    with ProgressReport("학습 중") as report:
+        spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted, report=report)
     settle_generation(model, tokenizer)
     licence = base_licence(folder, base)
     # A path says more about its owner than about the model.
@@ -280,7 +284,7 @@ def finetune(
     }
     save_checkpoint(out, model, tokenizer, facts, derived_card(name, licence, facts["training"]))
     state.unlink(missing_ok=True)
-    typer.echo(f"{out}: {spent.steps} steps, {spent.tokens} tokens")
+    typer.echo(f"{spent.tokens:,}토큰을 학습했어요. chatbot talk --backend gpt --model {out}")
 
 
 class Curriculum:
@@ -329,6 +333,7 @@ def train_on(
     whole: bool = False,
     steps: int | None = None,
     identity: str = "",
+    report: Callable[[int, int], None] | None = None,
 ) -> Spent:
     """Train once through ``course``, or ``steps`` steps of it; on the replies, or on the ``whole`` text."""
     device = next(model.parameters()).device
@@ -342,6 +347,7 @@ def train_on(
         return fit(
             model, loss_of, optimizers, state,
             steps=count, warmup=RECIPE.warmup, save_every=5, identity=f"{identity} {count}",
+            report=report,
         )  # fmt: skip
 
 
@@ -418,5 +424,14 @@ def next_token_loss(
     return F.cross_entropy(scores[counts].float(), ids[:, 1:][counts])
 
 
+def main() -> None:
+    """Run the recipe's commands; our own errors are one sentence."""
+    try:
+        app()
+    except ChatbotError as error:
+        typer.echo(f"오류: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -44,6 +44,7 @@ def fit(
     warmup: float,
     save_every: float,
     identity: str = "",
+    report: Callable[[int, int], None] | None = None,
 ) -> Spent:
     """Train until ``minutes`` or ``steps`` are used up, over every restart; return what was spent.
 
@@ -51,7 +52,8 @@ def fit(
     chance in it must come from the step. The whole state is saved to ``state_path`` every
     ``save_every`` minutes, whole or not at all, and read from there at the start, unless it is of
     another run, whose ``identity`` differs. Learning rates follow :func:`schedule` from the ones the
-    optimisers were made with.
+    optimisers were made with. With ``report`` progress goes there as ``(done, total)`` steps, else a
+    line is printed now and then.
     """
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     spent = Spent()
@@ -61,7 +63,7 @@ def fit(
         for optimizer, own in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(own)
         spent = Spent(**state["spent"])
-        typer.echo(f"resumed at step {spent.steps}, {spent.seconds / 60:.1f} minutes")
+        typer.echo(f"이어서 학습해요: {spent.steps}걸음, {spent.seconds / 60:.1f}분부터", err=True)
 
     def progress() -> float:
         return spent.steps / steps if steps else spent.seconds / (60 * (minutes or 0) or 1e-9)
@@ -82,7 +84,9 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         spent = Spent(spent.steps + 1, spent.tokens + tokens, time.monotonic() - started)
-        if spent.steps % LOG_EVERY == 0:
+        if report and steps:
+            report(spent.steps, steps)
+        elif spent.steps % LOG_EVERY == 0:
             so_far = f"{spent.seconds / 60:5.1f} min  {spent.tokens / 1e6:5.2f} M tokens"
             typer.echo(f"step {spent.steps}  {so_far}  loss {np.mean(losses):.3f}")
             losses.clear()
