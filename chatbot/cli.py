@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import json
 import os
 import sys
@@ -17,6 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 from chatbot.errors import ChatbotError, UsageError, explain
+from chatbot.options import (
+    AsJson,
+    BackendName,
+    DataName,
+    Device,
+    EncoderName,
+    ModelName,
+    NoHistory,
+    Style,
+    takes_answer_options,
+)
 
 if TYPE_CHECKING:
     from chatbot.dialogue import Backend, Conversation, Reply
@@ -49,55 +58,8 @@ app.add_typer(history_app, name="history")
 app.add_typer(data_app, name="data")
 
 
-ModelName = Annotated[str | None, typer.Option("--model", help="생성 모델: 이름, 폴더, 허브 이름")]
-EncoderName = Annotated[str | None, typer.Option("--encoder", help="문장 인코더: 이름, 폴더, 허브 이름")]
-DataName = Annotated[str | None, typer.Option("--data", help="질문과 답: 데이터셋 이름이나 CSV·JSONL 파일")]
-Device = Annotated[str, typer.Option("--device", help="장치: auto, cpu, cuda, mps")]
-BackendName = Annotated[str, typer.Option("--backend", "-b", help="대답하는 백엔드")]
-Style = Annotated[
-    Literal["auto", "polite", "casual"], typer.Option("--style", help="말투: auto는 상대에 맞춤")
-]
-NoHistory = Annotated[bool, typer.Option("--no-history", help="대화를 저장하지 않기")]
-AsJson = Annotated[bool, typer.Option("--json", help="프로그램이 읽을 JSON으로")]
-
-
-# Shared by everything that answers; which of them a backend can use, it says itself.
-_ANSWER_OPTIONS = {
-    "model": ModelName,
-    "encoder": EncoderName,
-    "data": DataName,
-    "scorer": Annotated[str | None, typer.Option(help="점수 방식: fused, dense, tfidf")],
-    "device": Device,
-    "seed": Annotated[int | None, typer.Option(help="생성의 난수 씨앗")],
-    "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],
-    "top_p": Annotated[float | None, typer.Option(help="생성의 top-p")],
-    "max_new_tokens": Annotated[int | None, typer.Option(help="답의 최대 토큰 수")],
-}
-
-
-def _takes_answer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of everything that answers, gathered in its parameter ``given``."""
-
-    @functools.wraps(command)
-    def gathering(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in _ANSWER_OPTIONS}
-        command(**arguments, given=given)
-
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    parameters = [p for p in own if p.name != "given"]
-    for name, kind in _ANSWER_OPTIONS.items():
-        default = "auto" if name == "device" else None
-        parameters.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        )
-    # Typer reads a command's options from its signature and its annotations.
-    gathering.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    gathering.__annotations__ = {p.name: p.annotation for p in parameters}
-    return gathering
-
-
 @app.command()
-@_takes_answer_options
+@takes_answer_options
 def talk(
     backend: BackendName = "retrieval",
     go_on: Annotated[bool, typer.Option("--continue", "-c", help="마지막 대화 이어 하기")] = False,
@@ -135,7 +97,7 @@ def talk(
 
 
 @app.command()
-@_takes_answer_options
+@takes_answer_options
 def ask(
     text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
     backend: BackendName = "retrieval",
@@ -215,7 +177,7 @@ def evaluate(
 
 
 @app.command()
-@_takes_answer_options
+@takes_answer_options
 def compare(
     text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
     backends: Annotated[str, typer.Option("--backends", help="견줄 백엔드, 쉼표로 나누어")] = "retrieval,gpt",

@@ -22,11 +22,13 @@ from chatbot.models.generator import Generator, Sampling
 from chatbot.text import squeeze
 from tests.conftest import Run
 from tests.tiny_models import tiny_gpt2, write_kogpt2, write_ours
+from training import causal as causal_module
 from training import gpt as recipe_module
 from training import loop as loop_module
+from training.causal import Curriculum, next_token_loss, train_on
 from training.dialogues import Conversation, corpora_conversations, own_conversations
 from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user
-from training.gpt import Curriculum, finetune, next_token_loss, train_on
+from training.gpt import finetune
 from training.kneser_ney import UNKNOWN_BITS
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
@@ -144,7 +146,7 @@ def test_a_resumed_training_equals_one_without_a_stop(
             return next_token_loss(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(recipe_module, "next_token_loss", loss)
+            patch.setattr(causal_module, "next_token_loss", loss)
             train_on(course, model, recipe_module.optimizers(model, 1.0), state)
         return model.state_dict()
 
