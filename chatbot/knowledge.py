@@ -118,10 +118,13 @@ def load_dialogues(name_or_path: str | Path | None = None) -> list[tuple[list[Tu
             try:
                 if "messages" in row:
                     turns = [
-                        Turn(m["role"], normalise(m["content"]), name=m.get("name")) for m in row["messages"]
+                        Turn(m["role"], normalise(m["content"]), name=m.get("name"))
+                        for m in row["messages"]
+                        if m["role"] in ("user", "assistant") and normalise(m["content"])
                     ]
-                    style = row.get("meta", {}).get("style")
-                    found.append((turns, style if style in ("polite", "casual") else None))
+                    style = (row.get("meta") or {}).get("style")
+                    if any(turn.role == "assistant" for turn in turns):
+                        found.append((turns, style if style in ("polite", "casual") else None))
             except (KeyError, TypeError, AttributeError) as error:
                 raise _malformed(path, line, error) from error
     return found
@@ -326,7 +329,7 @@ def _answers(source: str, texts: list[str]) -> Answers:
 def _dialogue_entries(row: dict[str, Any], place: str) -> list[Entry]:
     """Return an entry for every reply, with the exchange before it as its context."""
     messages = [(m["role"], one_line(normalise(m["content"]))) for m in row["messages"]]
-    style = row.get("meta", {}).get("style")
+    style = (row.get("meta") or {}).get("style")
     entries = []
     for i in range(1, len(messages)):
         if messages[i][0] != "assistant" or messages[i - 1][0] != "user":

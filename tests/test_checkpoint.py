@@ -17,6 +17,7 @@ from chatbot.models import checkpoint
 from chatbot.models.checkpoint import CheckpointError, find_checkpoint, load_model, load_tokenizer
 from chatbot.models.format import MARKERS, MarkerFormat, TemplateFormat, UsrSysFormat
 from chatbot.models.generator import Generator
+from tests.conftest import ROOT
 from tests.tiny_models import (
     KOGPT2_SPECIALS,
     byte_level_bpe,
@@ -87,9 +88,11 @@ def test_a_checkpoint_without_our_file_is_spoken_to_as_it_knows(kogpt2: Path, tm
     tiny_gpt2(len(tokenizer)).save_pretrained(folder)
     generator = Generator(str(folder), "cpu")
     assert isinstance(generator.format, TemplateFormat) and not generator.notes
-    prompt = generator.prompt([Turn("user", "안녕<|endoftext|>")], "polite", 20)
+    prompt = generator.prompt([Turn("user", "안녕<|endoftext|>")], "polite", 2)
     text = generator.tokenizer.decode(prompt)
-    assert text.startswith("<|turn|>user\n안녕< |endoftext|><|endoftext|>") and text.endswith("assistant\n")
+    assert "안녕< |endoftext|>" in text and text.endswith("assistant\n")
+    longer = generator.tokenizer.decode(generator.prompt([Turn("user", "안녕")], "casual", 20))
+    assert "system\n한국어 반말로" in longer
 
 
 def test_saved_ids_are_the_same_in_a_fresh_process_with_plain_transformers(ours: Path) -> None:
@@ -189,34 +192,60 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         find_checkpoint("nobody/nothing-v0")
 
 
-def test_a_model_in_the_hub_cache_is_found_and_the_licence_told_once(
-    kogpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.safetensors"])
+def test_a_model_in_the_hub_cache_opens_without_the_hub(
+    kogpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
-    import huggingface_hub
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model = tmp_path / "models--skt--kogpt2-base-v2"
     snapshot = model / "snapshots" / "0123abcd"
+    shutil.copytree(kogpt2, snapshot)
+    if weights == "model.safetensors":
+        tokenizer = load_tokenizer(kogpt2)
+        load_model(kogpt2, torch.float32, len(tokenizer)).save_pretrained(snapshot)
+        (snapshot / "pytorch_model.bin").unlink()
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0123abcd")
+    assert find_checkpoint(checkpoint.KOGPT2) == (snapshot, [])
+    (snapshot / weights).unlink()  # the download was interrupted
+    with pytest.raises(CheckpointError, match="허브에서 모델을 가져올 수 없어요"):
+        find_checkpoint(checkpoint.KOGPT2)
 
-    def download(name: str, **kwargs: object) -> str:
-        assert name == checkpoint.KOGPT2
-        if not snapshot.exists():
-            assert "flax" not in str(kwargs["allow_patterns"])
-            shutil.copytree(kogpt2, snapshot)
-            (model / "refs").mkdir()
-            (model / "refs" / "main").write_text("0123abcd")
-        return str(snapshot)
+
+def test_the_licence_is_told_at_download(
+    kogpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: list[object] = []
+
+    def download(name: str, **options: object) -> str:
+        asked.append(options["ignore_patterns"])
+        return str(kogpt2)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: ["config.json", "pytorch_model.bin"])
-    monkeypatch.setattr(
-        huggingface_hub, "try_to_load_from_cache",
-        lambda name, file: str(snapshot / file) if snapshot.exists() else None,
-    )  # fmt: skip
-    folder, notes = find_checkpoint(checkpoint.KOGPT2)
-    assert folder == snapshot and len(notes) == 1 and "CC BY-NC-SA 4.0" in notes[0]
-    assert find_checkpoint(checkpoint.KOGPT2) == (snapshot, [])
+    for files, ignored in (
+        (["pytorch_model.bin", "adapter_model.safetensors"], None),
+        (["pytorch_model.bin", "model-00001-of-00002.safetensors"], ["*.bin"]),
+    ):
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name, files=files: files)
+        folder, notes = find_checkpoint(checkpoint.KOGPT2)
+        assert folder == kogpt2 and len(notes) == 1 and "CC BY-NC-SA 4.0" in notes[0]
+        assert asked.pop() == ignored
+
+
+def test_a_model_with_weights_missing_is_not_filled_at_random(kogpt2: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(kogpt2, folder)
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    kept = {name: tensor for name, tensor in state.items() if ".h.1." not in name}
+    torch.save(kept, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="가중치가 다 들어 있지 않아요"):
+        load_model(folder, torch.float32, 10)
+    with pytest.raises(CheckpointError):
+        Generator(str(ROOT / "data" / "models" / "encoder"), "cpu")
 
 
 def test_saving_never_overwrites_a_folder_of_something_else(ours: Path, tmp_path: Path) -> None:
@@ -225,7 +254,7 @@ def test_saving_never_overwrites_a_folder_of_something_else(ours: Path, tmp_path
     letters = tmp_path / "letters"
     letters.mkdir()
     (letters / "diary.txt").write_text("...")
-    with pytest.raises(CheckpointError, match="다른 파일이 들어 있는 폴더"):
+    with pytest.raises(CheckpointError, match="다른 파일이 들어 있는 곳"):
         checkpoint.save_checkpoint(letters, model, tokenizer, {}, "")
     assert [p.name for p in letters.iterdir()] == ["diary.txt"] and len(list(tmp_path.iterdir())) == 1
 

@@ -5,7 +5,15 @@ from transformers import PreTrainedTokenizerFast
 
 from chatbot.dialogue import Turn
 from chatbot.models import format as prompt_format
-from chatbot.models.format import MARKERS, Exchange, MarkerFormat, UsrSysFormat, add_markers, encode_text
+from chatbot.models.format import (
+    MARKERS,
+    Exchange,
+    MarkerFormat,
+    TemplateFormat,
+    UsrSysFormat,
+    add_markers,
+    encode_text,
+)
 from tests.tiny_models import character_bpe, wrapped
 
 
@@ -101,9 +109,48 @@ def test_the_chat_template_says_the_same(form: MarkerFormat, tokenizer: PreTrain
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert ids == form.prompt(TURNS[:1], "casual", 100)
     messages = [{"role": turn.role, "content": turn.text} for turn in TURNS[2:]]
-    messages[0]["content"] = "아직 안 먹었어요"
-    turns = [Turn("user", "아직 안 먹었어요"), TURNS[3]]
-    assert tokenizer.apply_chat_template(messages, return_dict=False) == form.sequence(turns).ids
+    assert tokenizer.apply_chat_template(messages, return_dict=False) == form.sequence(TURNS[2:]).ids
+
+
+def test_a_laugh_is_in_the_speech_level_of_its_talk(form: MarkerFormat) -> None:
+    turns = [
+        Turn("user", "안녕"),
+        Turn("assistant", "ㅋㅋㅋ"),
+        Turn("user", "왜?"),
+        Turn("assistant", "그냥 좋아서"),
+    ]
+    prompt = form.prompt(turns[:3], "casual", 100)
+    assert form.sequence(turns).ids[: len(prompt)] == prompt
+
+
+def test_a_long_header_leaves_room_for_the_talk(form: MarkerFormat) -> None:
+    examples = [Exchange("배고파요 " * 9, "밥 먹어요 " * 9)] * 4
+    prompt = form.prompt(TURNS[:1], "polite", 60, examples=examples)
+    assert len(prompt) <= 60 and prompt[-2:] == form.prompt(TURNS[:1], "polite", 60)[-2:]
+
+
+def test_added_tokens_that_are_not_special_stay_text_too() -> None:
+    tokenizer = wrapped(character_bpe())
+    tokenizer.add_tokens(["<think>"])
+    ids = encode_text(tokenizer, "밥 <think> 먹었어")
+    assert tokenizer.convert_tokens_to_ids("<think>") not in ids
+
+
+def test_a_template_that_wants_roles_to_alternate_gets_them(tokenizer: PreTrainedTokenizerFast) -> None:
+    strict = wrapped(character_bpe())
+    strict.chat_template = (
+        "{% for m in messages %}"
+        "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles') }}{% endif %}"
+        "{{ m.content }}</s>{% endfor %}"
+    )
+    form = TemplateFormat(strict, [1])
+    stopped = [TURNS[1], TURNS[0], TURNS[2]]  # a reply that was stopped before its first syllable
+    text = strict.decode(form.prompt(stopped, "polite", 100))
+    assert "안녕하세요" in text and "배고파요" in text and "밥 먹었어" not in text
+    assert len(form.prompt([Turn("user", "밥 먹었어 " * 50)], "polite", 20)) <= 20
+    strict.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(prompt_format.ChatbotError, match="대화 템플릿"):
+        form.prompt(TURNS[:1], "polite", 100)
 
 
 def test_another_version_of_the_format_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
 from tokenizers.decoders import DecodeStream
 
 from chatbot.dialogue import Turn
 from chatbot.knowledge import load_knowledge
 from chatbot.models.device import number_type
-from chatbot.models.generator import Generated, Generator, Sampling
+from chatbot.models.generator import Generated, Generator, Sampling, _Row
 from chatbot.text import compatibility_jamo
 from tests.tiny_models import byte_level_bpe, tiny_gpt2, wrapped, write_kogpt2, write_ours
 
@@ -116,6 +117,29 @@ def test_a_syllable_of_several_tokens_is_shown_whole(byte_level: Generator) -> N
     decoder = DecodeStream(skip_special_tokens=True)
     pieces = [decoder.step(byte_level.tokenizer.backend_tokenizer, token) for token in ids]
     assert None in pieces and "".join(filter(None, pieces)) == "뷁쀍 안녕"
+
+
+def test_bytes_that_make_no_character_do_not_end_a_reply(ours: Generator) -> None:
+    """A vocabulary with byte fallback, as Llama's: a stray byte after decoded ones."""
+    tokenizer = Tokenizer(
+        models.BPE({f"<0x{n:02X}>": n for n in range(256)} | {"a": 256}, [], byte_fallback=True)
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    row = _Row(ours, Generated(), torch.Generator())
+    row._tokenizer = tokenizer
+    for token in [*"안".encode(), 0xEC, 256, *"녕".encode()]:
+        row.take(token, 0.0)
+    assert row.reply.text in ("안a녕", "안녕")
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3])
+@pytest.mark.parametrize("which", ["ours", "byte_level"])
+def test_a_very_low_cap_still_leaves_a_syllable(which: str, cap: int, request: pytest.FixtureRequest) -> None:
+    generator: Generator = request.getfixturevalue(which)
+    sampling = Sampling(temperature=2.5, max_new_tokens=cap, seed=3)
+    replies = generator.generate(_prompts(generator, QUESTIONS), sampling)
+    empty = [reply for reply in replies if not reply.text.strip()]
+    assert not empty
 
 
 def test_a_model_that_wants_to_end_at_once_still_says_something(ours: Generator) -> None:

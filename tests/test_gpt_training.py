@@ -27,7 +27,7 @@ from training import gpt as recipe_module
 from training import loop as loop_module
 from training.causal import Curriculum, next_token_loss, train_on
 from training.dialogues import Conversation, corpora_conversations, own_conversations
-from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user
+from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user, reply_bits
 from training.gpt import finetune
 from training.kneser_ney import UNKNOWN_BITS
 
@@ -80,7 +80,7 @@ def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
     ids, length = json.loads(done.stdout.splitlines()[-1])
     assert ids == MarkerFormat(tokenizer).prompt([Turn("user", "안녕 뭐 해?")], "polite", 100)
     assert length > len(ids)
-    assert "스스로" not in capsys.readouterr().err
+    assert "토큰을 학습했어요" in capsys.readouterr().out
     answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
     assert answered.returncode == 0 and answered.stdout.strip() and "기본 모델" not in answered.stderr
     again = tmp_path / "again"
@@ -91,7 +91,7 @@ def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
 
 def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: Path) -> None:
     out = tmp_path / "mine"
-    _finetune(write_ours(tmp_path / "base"), out, pairs, epochs=60, learning_rate=3e-3)
+    _finetune(write_ours(tmp_path / "base"), out, pairs, epochs=120, learning_rate=3e-3)
     generator = Generator(str(out), "cpu")
     for question, answer in PAIRS:
         prompt = generator.prompt([Turn("user", question)], "polite", 30)
@@ -257,7 +257,7 @@ def test_the_recipe_from_text_to_the_files_that_ship(
 def test_bits_are_those_of_the_tokens_and_lost_characters_cost_twenty(tmp_path: Path) -> None:
     generator = Generator(str(write_ours(tmp_path / "base")), "cpu")
     turns = [Turn("user", "안녕하세요"), Turn("assistant", "밥 먹었어요?")]
-    whole, replies = dialogue_bits(generator, turns)
+    whole, replies = dialogue_bits(generator, turns), reply_bits(generator, turns)
     assert whole.characters == 12 and replies.characters == 7 and whole.bits > replies.bits > 0
     form = generator.format
     assert isinstance(form, MarkerFormat)
@@ -265,9 +265,13 @@ def test_bits_are_those_of_the_tokens_and_lost_characters_cost_twenty(tmp_path: 
     scores = generator.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = sum(-scores[i - 1, ids[i]].item() for i in range(1, len(ids)) if reply[i])
     assert replies.bits == pytest.approx(expected / 0.6931471805599453, rel=1e-4)
-    strange, _ = dialogue_bits(generator, [Turn("user", "안녕하세요 뷁쀍")])
-    plain, _ = dialogue_bits(generator, [Turn("user", "안녕하세요")])
-    assert strange.lost == 2 and strange.bits > plain.bits / 3 + 2 * UNKNOWN_BITS
+    strange = dialogue_bits(generator, [Turn("user", "뷁쀍")])
+    ids = form.turn("user", "뷁쀍", "polite").ids
+    unknown = generator.tokenizer.unk_token_id
+    scores = generator.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    paid = [-scores[i - 1, ids[i]].item() for i in range(1, len(ids)) if ids[i] != unknown]
+    assert strange.lost == 2 and UNKNOWN_BITS == 20
+    assert strange.bits == pytest.approx(sum(paid) / 0.6931471805599453 + 40, rel=1e-4)
 
 
 def test_every_figure_of_a_gpt(tmp_path: Path) -> None:
@@ -296,6 +300,42 @@ def test_loops_are_told_from_laughter(text: str, round_and_round: bool) -> None:
 def test_saying_the_same_back_is_noticed() -> None:
     assert repeats_user("안녕", "안녕!") and repeats_user("오늘 너무 피곤해", "아, 오늘 너무 피곤해?")
     assert not repeats_user("안녕", "안녕하세요, 반가워요") and not repeats_user("피곤해", "푹 쉬어")
+
+
+def test_a_base_model_of_another_format_is_measured_too(tmp_path: Path) -> None:
+    figures = evaluate_gpt(str(write_kogpt2(tmp_path / "kogpt2")), device="cpu", max_new_tokens=6)
+    assert figures["model"] == "kogpt2" and list(figures["prediction"]) == ["replies"]
+    assert figures["prediction"]["replies"]["bits_per_character"] > 1
+
+
+@pytest.mark.parametrize("what", ["a file", "other things", "an encoder"])
+def test_finetune_looks_at_where_it_will_write_before_it_trains(
+    tmp_path: Path, pairs: Path, what: str
+) -> None:
+    base, out = write_ours(tmp_path / "base"), tmp_path / "out"
+    if what == "a file":
+        out.write_text("diary")
+    else:
+        out.mkdir()
+        (out / "chatbot.json").write_text('{"kind": "encoder"}' if what == "an encoder" else "{}")
+    with pytest.raises(CheckpointError, match="비어 있는 폴더"):
+        _finetune(base, out, pairs)
+    deep = tmp_path / "new" / "folder" / "mine"
+    _finetune(base, deep, pairs, steps=1)
+    assert (deep / "chatbot.json").is_file()
+
+
+def test_only_what_was_said_by_the_two_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "dialogues.jsonl"
+    rows = [
+        [("system", "너는 친절한 봇이야"), ("user", "안녕"), ("assistant", "안녕하세요"), ("assistant", " ")],
+        [],
+        [("user", "혼잣말")],
+    ]
+    lines = [{"messages": [{"role": r, "content": c} for r, c in row], "meta": None} for row in rows]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    (found,) = load_dialogues(path)
+    assert [(turn.role, turn.text) for turn in found[0]] == [("user", "안녕"), ("assistant", "안녕하세요")]
 
 
 def test_finetune_refuses_what_it_cannot_start_from(tmp_path: Path, pairs: Path) -> None:

@@ -43,13 +43,10 @@ def test_more_context_helps_and_unknown_characters_cost_twenty_bits() -> None:
         per_character.append(bits / characters)
     assert per_character[0] > per_character[1] > per_character[2] - 0.1 > 1
     model = KneserNey(LINES)
-    known, n = model.bits(["안녕"])
-    unknown, m = model.bits(["안녕", "뷁"])
-    end = -math.log2(model.distribution("")[""])
-    assert (n, m) == (2, 3)
-    assert unknown - known == pytest.approx(UNKNOWN_BITS + _end_after_unknown(model), abs=end)
-
-
-def _end_after_unknown(model: KneserNey) -> float:
-    bits, _ = model.bits(["뷁"])
-    return bits - UNKNOWN_BITS
+    # After a character never seen nothing is known: what follows comes from the unigrams.
+    alone = KneserNey(LINES, order=5)
+    alone._orders[1:] = []
+    end = -math.log2(alone.distribution("")[""])
+    assert UNKNOWN_BITS == 20.0
+    assert model.bits(["뷁"]) == (pytest.approx(20 + end), 1)
+    assert model.bits(["뷁뷁뷁"]) == (pytest.approx(60 + end), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,9 +23,11 @@ def tokenised_lines(
     before and after it.
     """
     before, after = around
-    ids_path, starts_path = work / "ids.npy", work / "starts.npy"
+    vocabulary = work / "tokenizer" / "tokenizer.json"
+    made_with = hashlib.sha256(vocabulary.read_bytes()).hexdigest()[:8]  # ids mean nothing to another
+    ids_path, starts_path = work / f"ids-{made_with}.npy", work / f"starts-{made_with}.npy"
     if not starts_path.exists():
-        tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(vocabulary))
         tokenizer.enable_truncation(longest)
         texts = lines()
         ids: list[np.ndarray] = []

@@ -18,7 +18,7 @@ from chatbot.dialogue import Conversation, Reply, Turn
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import held_out_dialogues, load_dialogues, prompts
 from chatbot.models.format import MarkerFormat
-from chatbot.style import Style, speech_level
+from chatbot.style import Style, reply_style, speech_level
 from chatbot.text import squeeze
 from training.kneser_ney import UNKNOWN_BITS, KneserNey, bits_per_character
 
@@ -83,62 +83,67 @@ def evaluate_gpt(
         "data": Path(data).name if data else "eval/dialogues",
         "dialogues": len(dialogues),
     }
-    if isinstance(backend.generator.format, MarkerFormat):
-        costs = []
-        for done, turns in enumerate(dialogues, start=1):
-            costs.append(dialogue_bits(backend.generator, turns))
-            report(done, total)
-        figures["prediction"] = {
-            "replies": _prediction([replies for _, replies in costs]),
-            "all": _prediction([whole for whole, _ in costs]),
-        }
+    found = {"replies": Bits(), "all": Bits()}
+    for done, turns in enumerate(dialogues, start=1):
+        found["replies"] += reply_bits(backend.generator, turns)
+        if isinstance(backend.generator.format, MarkerFormat):
+            found["all"] += dialogue_bits(backend.generator, turns)
+        report(done, total)
+    figures["prediction"] = {name: _prediction(cost) for name, cost in found.items() if cost.tokens}
     replies: list[tuple[Conversation, Reply]] = []
     for start in range(0, len(asked), 16):
         part = asked[start : start + 16]
         replies += zip(part, backend.reply_many(part), strict=True)
         report(len(dialogues) + len(replies), total)
-    figures["replies"] = behaviour(replies, backend.sampling.max_new_tokens)
+    figures["replies"] = behaviour(replies, backend.generator.room(backend.sampling.max_new_tokens))
     figures["speed"] = _speed(backend, asked[:: max(1, len(asked) // _STREAMED)][:_STREAMED])
     report(total, total)
     return figures
 
 
-def dialogue_bits(generator: Generator, turns: Sequence[Turn]) -> tuple[Bits, Bits]:
-    """Return what a dialogue costs, ends of turns included and markers not: all of it, its replies.
+def reply_bits(generator: Generator, turns: Sequence[Turn]) -> Bits:
+    """Return what the replies of a dialogue cost, their ends included, each after the turns before it.
 
-    A character lost to the unknown token counts as :data:`~training.kneser_ney.UNKNOWN_BITS`.
+    The prompt is the one used while talking, its speech level that of the user so far. A character
+    lost to the unknown token counts as :data:`~training.kneser_ney.UNKNOWN_BITS`.
     """
-    import torch
+    total = Bits()
+    for place, turn in enumerate(turns):
+        if turn.role == "assistant" and place:
+            style = reply_style(Conversation(turns=list(turns[:place])))
+            words = generator.format.reply(turn.text)
+            prompt = generator.prompt(turns[:place], style, len(words))
+            total += _cost(generator, turn, prompt + words, len(prompt))
+    return total
 
+
+def dialogue_bits(generator: Generator, turns: Sequence[Turn]) -> Bits:
+    """Return what every turn of a dialogue costs, the user's too, for a model of our own format."""
     form = generator.format
     assert isinstance(form, MarkerFormat)
+    total = Bits()
     ids: list[int] = []
-    spans: list[tuple[Turn, int, int]] = []
-    for turn in turns:
-        part = form.turn(turn.role, turn.text, speech_level(turn.text) or "polite").ids
-        opening = 1 if turn.role == "user" else 2
-        spans.append((turn, len(ids) + opening, len(ids) + len(part)))
-        ids += part
-    # Where a dialogue is longer than the model can see, its end is left out.
-    seen = ids[: generator.context_length]
+    for place, turn in enumerate(turns):
+        style = reply_style(Conversation(turns=list(turns[:place]))) if place else "polite"
+        part = form.turn(turn.role, turn.text, style).ids
+        opening = len(part) - len(form.reply(turn.text))
+        ids = (ids + part)[-generator.context_length :]
+        total += _cost(generator, turn, ids, len(ids) - len(part) + opening)
+    return total
+
+
+def _cost(generator: Generator, turn: Turn, ids: list[int], start: int) -> Bits:
+    """Return what ``turn``, the last ``ids`` from ``start`` on, costs after those before it."""
+    import torch
+
     with torch.inference_mode():
-        scores = generator.model(input_ids=torch.tensor([seen], device=generator.device)).logits[0]
-    nats = torch.nn.functional.cross_entropy(
-        scores[:-1].float(), torch.tensor(seen[1:], device=scores.device), reduction="none"
-    )
-    costs = np.concatenate([[0.0], nats.double().cpu().numpy()]) / math.log(2)
-    whole = replies = Bits()
-    for turn, start, stop in spans:
-        if stop > len(seen):
-            break
-        unknown = np.array(ids[start:stop]) == generator.tokenizer.unk_token_id
-        lost = lost_characters(generator, turn.text) if unknown.any() else 0
-        bits = float(costs[start:stop][~unknown].sum()) + UNKNOWN_BITS * lost
-        own = Bits(bits, len(turn.text), stop - start, lost)
-        whole += own
-        if turn.role == "assistant":
-            replies += own
-    return whole, replies
+        given = torch.tensor([ids], device=generator.device)
+        scores = generator.model(input_ids=given).logits[0, start - 1 : -1].float()
+        nats = torch.nn.functional.cross_entropy(scores, given[0, start:], reduction="none")
+    unknown = np.array(ids[start:]) == generator.tokenizer.unk_token_id
+    lost = lost_characters(generator, turn.text) if unknown.any() else 0
+    bits = float(nats.double().cpu().numpy()[~unknown].sum()) / math.log(2) + UNKNOWN_BITS * lost
+    return Bits(bits, len(turn.text), len(ids) - start, lost)
 
 
 def lost_characters(generator: Generator, text: str) -> int:
@@ -154,10 +159,9 @@ def lost_characters(generator: Generator, text: str) -> int:
     )
 
 
-def _prediction(costs: Iterable[Bits]) -> dict[str, float]:
-    total = sum(costs, Bits())
+def _prediction(total: Bits) -> dict[str, float]:
     return {
-        "perplexity": 2 ** (total.bits / total.tokens) if total.tokens else math.nan,
+        "perplexity": 2 ** (total.bits / total.tokens),
         "bits_per_character": bits_per_character(total.bits, total.characters),
         "characters": total.characters,
         "tokens": total.tokens,
@@ -246,7 +250,7 @@ def report_lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures as lines to read."""
     lines = [f"모델\t{figures['model']}", f"대화\t{figures['data']} ({figures['dialogues']}편)"]
     for name, title in (("replies", "답"), ("all", "모든 말")):
-        if "prediction" in figures:
+        if name in figures["prediction"]:
             found = figures["prediction"][name]
             lines.append(
                 f"{title}\t당혹도(perplexity) {found['perplexity']:.1f}, "

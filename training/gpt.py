@@ -16,6 +16,7 @@ Any causal language model, KoGPT-2 first of all, learns our format and our words
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import (
     base_licence,
+    check_target,
     find_checkpoint,
     load_model,
     load_tokenizer,
@@ -189,7 +191,11 @@ def chat(
         longest=RECIPE.chat_longest,
         batch_tokens=RECIPE.batch_tokens,
     )
-    spent = train_on(course, model, optimizers(model, RECIPE.chat_scale), work / "chat.pt", whole=True)
+    pretrained = hashlib.sha256((work / "pretrained" / "model.safetensors").read_bytes()).hexdigest()
+    spent = train_on(
+        course, model, optimizers(model, RECIPE.chat_scale), work / "chat.pt",
+        whole=True, identity=f"{pretrained} {RECIPE}",
+    )  # fmt: skip
     facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "epochs": epochs}
     (work / "chat.json").write_text(json.dumps(facts))
     model.save_pretrained(work / "chat")
@@ -247,6 +253,7 @@ def finetune(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Teach any causal language model our prompt format, on our words or on yours."""
+    check_target(out)
     folder, notes = find_checkpoint(base, "--base")
     for note in notes:
         typer.echo(note, err=True)
@@ -265,7 +272,8 @@ def finetune(
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     state = out.parent / f".{out.name}.state.pt"
-    wanted = f"{base} {load_knowledge(data).fingerprint} {epochs} {learning_rate} {batch_tokens} {seed}"
+    weights = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob("*model*")))).hexdigest()
+    wanted = f"{weights} {load_knowledge(data).fingerprint} {epochs} {learning_rate} {batch_tokens} {seed}"
     with ProgressReport("학습 중") as report:
         spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted, report=report)
     settle_generation(model, tokenizer)

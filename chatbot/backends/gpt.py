@@ -26,7 +26,9 @@ class _Setting:
 
 
 _SETTINGS = {
-    "temperature": _Setting(float, lambda value: 0 <= value <= 5, "0 이상 5 이하의 수"),
+    "temperature": _Setting(
+        float, lambda value: value == 0 or 0.01 <= value <= 5, "0이나 0.01 이상 5 이하의 수"
+    ),
     "top_p": _Setting(float, lambda value: 0 < value <= 1, "0보다 크고 1 이하인 수"),
     "max_new_tokens": _Setting(int, lambda value: 1 <= value <= 4096, "1 이상 4096 이하의 정수"),
     "seed": _Setting(int, lambda value: 0 <= value < 2**63, "0 이상의 정수"),

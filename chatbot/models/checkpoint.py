@@ -11,7 +11,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -74,16 +76,18 @@ def _download(name: str, option: str) -> tuple[Path, list[str]]:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # its English notes on every failed attempt
+    fetch = partial(snapshot_download, name, allow_patterns=_HUB_FILES)
+    # A .bin is a pickle; where the same weights lie there as safetensors it is not even fetched.
+    without_pickles = ["*.bin"]
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        try:
-            return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True)), []
-        except Exception:  # an interrupted download: go on with it
-            pass
+        for ignored in (without_pickles, None):
+            with suppress(Exception):  # not all there: an interrupted download, gone on with below
+                cached = Path(fetch(ignore_patterns=ignored, local_files_only=True))
+                if any(cached.glob("*model*.safetensors")) or any(cached.glob("*model*.bin")):
+                    return cached, []
     try:
-        has_safetensors = any(file.endswith(".safetensors") for file in list_repo_files(name))
-        # A .bin is a pickle; where the same weights lie there as safetensors it is not even fetched.
-        ignored = ["*.bin"] if has_safetensors else []
-        folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES, ignore_patterns=ignored))
+        has_safetensors = any(fnmatch(file, "model*.safetensors") for file in list_repo_files(name))
+        folder = Path(fetch(ignore_patterns=without_pickles if has_safetensors else None))
     except Exception as error:  # the hub's client raises kinds of four libraries
         raise CheckpointError(
             f"{option} '{name}': 허브에서 모델을 가져올 수 없어요({type(error).__name__}). "
@@ -135,12 +139,13 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     names: dict[str, Any] = {}
     try:
         if whole.is_file():
-            if not (folder / "tokenizer_config.json").is_file():
-                known = _read_json(whole).get("model", {}).get("vocab", {})
+            stated = _read_json(folder / "tokenizer_config.json")
+            known = _read_json(whole).get("model", {}).get("vocab", {})
+            if "eos_token" not in stated and "<usr>" in known:
                 names = {role: token for role, token in _KOGPT2_NAMES.items() if token in known}
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, **names)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except CheckpointError:
         raise
     except Exception as error:
@@ -192,12 +197,20 @@ def load_model(folder: Path, dtype: Any, pieces: int) -> PreTrainedModel:
         raise CheckpointError(f"{folder}에 config.json이 없어요. 모델 폴더가 맞는지 확인해 주세요.")
     try:
         with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, trust_remote_code=False
+            )
+            model, found = loaded
     except Exception as error:
         raise CheckpointError(
             f"{folder}에서 모델을 열 수 없어요({type(error).__name__}). "
             "config.json과 가중치가 온전한 생성 모델인지 확인해 주세요."
         ) from error
+    if found["missing_keys"] or found["mismatched_keys"]:  # they would be filled at random
+        raise CheckpointError(
+            f"{folder}: 생성 모델의 가중치가 다 들어 있지 않아요. 다른 종류의 모델이거나 파일이 모자라니 "
+            "다시 내려받거나 다른 모델을 골라 주세요."
+        )
     rows = embedding_rows(model)
     if rows < pieces:
         raise CheckpointError(
@@ -243,6 +256,26 @@ def resize_embeddings(model: PreTrainedModel, pieces: int, seed: int = 0) -> Non
                 model.resize_token_embeddings(pieces)
 
 
+def check_target(folder: Path) -> None:
+    """Make sure that a checkpoint can be written to ``folder``, before hours are spent on it.
+
+    Raises:
+        CheckpointError: it is a file, holds something else than a generator of ours, or is read-only.
+    """
+    taken = folder.is_file()
+    if folder.is_dir() and any(folder.iterdir()):
+        taken = read_description(folder).get("kind") != "gpt"
+    if taken:
+        raise CheckpointError(f"{folder}: 다른 파일이 들어 있는 곳이에요. 비어 있는 폴더를 지정해 주세요.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.parent).close()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
+        ) from error
+
+
 def save_checkpoint(
     folder: Path,
     model: PreTrainedModel,
@@ -257,9 +290,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: ``folder`` exists and is no checkpoint of ours, or cannot be written.
     """
-    if folder.exists() and not (folder / "chatbot.json").is_file() and any(folder.iterdir()):
-        raise CheckpointError(f"{folder}: 다른 파일이 들어 있는 폴더예요. 비어 있는 곳을 지정해 주세요.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_target(folder)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
     try:
         with quiet_transformers():

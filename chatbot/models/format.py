@@ -36,14 +36,21 @@ SPEAKER = "<|speaker|>"
 EXAMPLE = "<|example|>"
 MARKERS = (USER, BOT, END, BREAK, *STYLES.values(), SPEAKER, EXAMPLE)
 
+# How a model with a chat template of its own is told the speech level.
+_STYLE_WISH: dict[Style, str] = {
+    "polite": "한국어 존댓말(해요체)로 짧게 대답해 주세요.",
+    "casual": "한국어 반말로 짧게 대답해 줘.",
+}
+
 # The same format for tools that know chat templates only; a system message may set the style.
 CHAT_TEMPLATE = (
     "{%- set style = namespace(token='" + STYLES["polite"] + "') -%}"
     "{%- for message in messages -%}"
     "{%- if message.role == 'system' -%}"
     "{%- if message.content == 'casual' -%}{%- set style.token = '" + STYLES["casual"] + "' -%}{%- endif -%}"
-    "{%- elif message.role == 'user' -%}{{ '" + USER + "' + message.content + '" + END + "' }}"
-    "{%- else -%}{{ '" + BOT + "' + style.token + message.content + '" + END + "' }}{%- endif -%}"
+    "{%- else -%}{%- set text = message.content | trim | replace('\\n', '" + BREAK + "') -%}"
+    "{%- if message.role == 'user' -%}{{ '" + USER + "' + text + '" + END + "' }}"
+    "{%- else -%}{{ '" + BOT + "' + style.token + text + '" + END + "' }}{%- endif -%}{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '" + BOT + "' + style.token }}{%- endif -%}"
 )
@@ -69,7 +76,23 @@ def marker_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Return the ids of ``text`` as ordinary text, whatever special token it may spell."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    added = tokenizer.added_tokens_decoder
+    ids = _split(tokenizer, text)
+    if any(i in added and i != tokenizer.unk_token_id for i in ids):  # one not flagged as special
+        ids = _split(tokenizer, defused(tokenizer, text))
+    return ids
+
+
+def _split(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def defused(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
+    """Return ``text`` with a space in whatever spells an added token, so that it is one no more."""
+    for token in map(str, tokenizer.added_tokens_decoder.values()):
+        if len(token) > 1:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 class Sequenced(NamedTuple):
@@ -102,6 +125,10 @@ class Format(Protocol):
         """Return at most ``budget`` ids: the last turns that fit, and the opening of a reply."""
         ...
 
+    def reply(self, text: str) -> list[int]:
+        """Return the ids that a model which answers ``text`` would generate, the end included."""
+        ...
+
 
 class MarkerFormat:
     """Our own format, version 1."""
@@ -128,20 +155,31 @@ class MarkerFormat:
     ) -> list[int]:
         """Return at most ``budget`` ids: header, the last turns that fit, the opening of a reply."""
         header = self._header(speaker, style, examples)
+        while examples and len(header) > budget // 2:
+            examples = examples[1:]
+            header = self._header(speaker, style, examples)
         opening = [self._id[BOT], self._id[STYLES[style]]]
         room = budget - len(header) - len(opening)
         said = [self.turn(turn.role, turn.text, speech_level(turn.text) or style).ids for turn in turns]
         return header + _last_that_fit(said, room, keep=1) + opening
+
+    def reply(self, text: str) -> list[int]:
+        """Return a reply as it is generated: its words and the end marker."""
+        return [*self.text(text), self._id[END]]
 
     def sequence(
         self, turns: Sequence[Turn], *, style: Style | None = None, speaker: str | None = None
     ) -> Sequenced:
         """Return a whole conversation as it is trained on.
 
-        ``style`` is the speech level of every reply; without it each carries the one it shows.
+        ``style`` is the speech level of every reply; without it each carries the one it shows, and
+        one that shows none (``ㅋㅋ``) that of the first which does.
         """
+        shown = [speech_level(turn.text) if turn.role == "assistant" else None for turn in turns]
+        usual: Style = next(filter(None, shown), "polite")
         parts = [
-            self.turn(turn.role, turn.text, style or speech_level(turn.text) or "polite") for turn in turns
+            self.turn(turn.role, turn.text, style or level or usual)
+            for turn, level in zip(turns, shown, strict=True)
         ]
         header = self._header(speaker, style or "polite", ())
         reply = [False] * len(header)
@@ -190,20 +228,46 @@ class TemplateFormat:
 
     def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
         """Return the template filled with the last turns that fit ``budget``."""
-        messages = [{"role": turn.role, "content": self._defuse(turn.text)} for turn in turns]
+        messages: list[dict[str, str]] = []
+        for turn in turns:
+            # A template mixes text and markers in one string, and many want the roles to alternate.
+            text = defused(self.tokenizer, turn.text)
+            if messages and messages[-1]["role"] == turn.role:
+                messages[-1]["content"] += f"\n{text}"
+            elif messages or turn.role == "user":
+                messages.append({"role": turn.role, "content": text})
         while True:
-            ids: Any = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_dict=False
-            )
-            if len(ids) <= budget or len(messages) == 1:
-                return list(ids[-budget:])
-            messages = messages[2:] if len(messages) > 2 else messages[-1:]
+            ids = self._filled(messages, style)
+            if len(ids) <= budget:
+                return ids
+            if len(messages) > 2:
+                messages = messages[2:]
+            elif len(messages[-1]["content"]) > 1:
+                text = messages[-1]["content"]
+                messages[-1]["content"] = text[len(text) // 2 :]
+            else:
+                return ids[-budget:]
 
-    def _defuse(self, text: str) -> str:
-        """Break what spells a special token: a template mixes text and markers in one string."""
-        for token in self.tokenizer.all_special_tokens:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
+    def reply(self, text: str) -> list[int]:
+        """Return a reply as it is generated."""
+        return encode_text(self.tokenizer, text) + sorted(self.stop_ids)[:1]
+
+    def _filled(self, messages: list[dict[str, str]], style: Style) -> list[int]:
+        """Fill the template, the speech level as a system message where it takes one."""
+        from jinja2 import TemplateError
+
+        wish = {"role": "system", "content": _STYLE_WISH[style]}
+        for offered in ([wish, *messages], messages):
+            try:
+                ids: Any = self.tokenizer.apply_chat_template(
+                    offered, add_generation_prompt=True, return_dict=False
+                )
+                return list(ids)
+            except TemplateError as error:
+                problem = error
+        raise ChatbotError(
+            "이 모델의 대화 템플릿으로는 대화를 적을 수 없어요. 다른 모델을 골라 주세요."
+        ) from problem
 
 
 class UsrSysFormat:
@@ -213,21 +277,26 @@ class UsrSysFormat:
     break_id: int | None = None
     note = (
         "이 체크포인트에는 대화 형식이 적혀 있지 않아 <usr>, <sys> 형식으로 말을 걸어요. "
-        "대화를 배우지 않은 기본 모델이라면 엉뚱하게 이어 쓸 수 있으니 먼저 대화로 학습시켜 주세요."
+        "대화를 배우지 않은 기본 모델이라면 엉뚱하게 이어 쓸 수 있고 말투도 따르지 못하니, "
+        "먼저 대화로 학습시켜 주세요."
     )
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop_ids: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         known = tokenizer.get_vocab()
         self._id = {name: known[name] for name in ("<usr>", "<sys>")}
-        self._end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        self._end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else list(stop_ids)[:1]
         # The next question begins where the answer is over.
-        self.stop_ids = frozenset([*self._end, *self._id.values()])
+        self.stop_ids = frozenset([*self._end, *stop_ids, *self._id.values()])
 
     def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
         """Return the last turns that fit ``budget``, each behind its marker."""
         said = [self._turn(turn) for turn in turns]
         return [*_last_that_fit(said, budget - 1, keep=1), self._id["<sys>"]]
+
+    def reply(self, text: str) -> list[int]:
+        """Return a reply as it is generated."""
+        return encode_text(self.tokenizer, text) + self._end
 
     def _turn(self, turn: Turn) -> list[int]:
         words = encode_text(self.tokenizer, turn.text)
@@ -244,14 +313,13 @@ class PlainFormat:
     break_id: int | None = None
     stop_text = "\n"
     note = (
-        "대화를 배우지 않은 기본 모델로 보여요. 글을 이어 쓸 뿐이라 대답이 엉뚱할 수 있으니 "
+        "대화를 배우지 않은 기본 모델로 보여요. 글을 이어 쓸 뿐이라 대답이 엉뚱하고 말투도 따르지 못하니, "
         "먼저 대화로 학습시켜 주세요."
     )
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop_ids: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
-        end = tokenizer.eos_token_id
-        self.stop_ids = frozenset([] if end is None else [end])
+        self.stop_ids = frozenset(stop_ids)
         line_end = [i for i in encode_text(tokenizer, "\n") if i != tokenizer.unk_token_id]
         self._line_end = line_end or sorted(self.stop_ids)  # a character BPE may have no line break
 
@@ -264,6 +332,10 @@ class PlainFormat:
         ]
         opening = encode_text(self.tokenizer, "너:")
         return _last_that_fit(said, budget - len(opening), keep=0) + opening
+
+    def reply(self, text: str) -> list[int]:
+        """Return a reply as it is generated: a line of the script."""
+        return encode_text(self.tokenizer, text) + self._line_end
 
 
 def choose_format(tokenizer: PreTrainedTokenizerFast, description: dict, stop_ids: Sequence[int]) -> Format:
@@ -283,8 +355,8 @@ def choose_format(tokenizer: PreTrainedTokenizerFast, description: dict, stop_id
         return TemplateFormat(tokenizer, stop_ids)
     known = tokenizer.get_vocab()
     if "<usr>" in known and "<sys>" in known:
-        return UsrSysFormat(tokenizer)
-    return PlainFormat(tokenizer)
+        return UsrSysFormat(tokenizer, stop_ids)
+    return PlainFormat(tokenizer, stop_ids)
 
 
 def _last_that_fit(turns: Sequence[list[int]], room: int, keep: int) -> list[int]:

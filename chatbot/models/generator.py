@@ -11,13 +11,14 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatbot.models.checkpoint import find_checkpoint, load_model, load_tokenizer, read_description
 from chatbot.models.device import number_type, resolve_device
 from chatbot.models.format import choose_format
+from chatbot.models.locate import local_folder
 from chatbot.text import compatibility_jamo
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from chatbot.style import Style
 
 _DEFAULT_CONTEXT = 1024
+_LONGEST_CONTEXT = 4096  # more history than this only costs time and memory
+_LONGEST_SYLLABLE = 4  # tokens, in a vocabulary of bytes
 # Pieces such as <unused7>, <usr> or <|end|>, special or not; <0xEC> is a byte of ordinary text.
 _MARKER_PIECE = re.compile(r"<(?!0x)[/|]?\w+\|?>")
 
@@ -80,15 +83,16 @@ class Generator:
 
         self.device = resolve_device(device)
         folder, self.notes = find_checkpoint(name_or_path)
-        self.name = folder.name if name_or_path is None else str(name_or_path)
+        # A path says more about its owner than about the model.
+        self.name = str(name_or_path) if name_or_path and not local_folder(name_or_path) else folder.name
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(folder)
         self.model = load_model(folder, dtype or number_type(self.device), len(self.tokenizer))
         torch.nn.Module.to(self.model, self.device)
         self.format = choose_format(self.tokenizer, read_description(folder), self._end_ids())
         if self.format.note:
             self.notes.append(self.format.note)
-        config = self.model.config
-        self.context_length = int(getattr(config, "max_position_embeddings", None) or _DEFAULT_CONTEXT)
+        seen = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self.context_length = min(int(seen or _DEFAULT_CONTEXT), _LONGEST_CONTEXT)
         taken = inspect.signature(self.model.forward).parameters
         self._takes_positions = "position_ids" in taken
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
@@ -142,7 +146,11 @@ class Generator:
         mask = torch.tensor(present, device=self.device)
         generated = torch.empty((len(rows), 0), dtype=torch.long)
         past = None
-        for _ in range(self.room(sampling.max_new_tokens)):
+        cap = self.room(sampling.max_new_tokens)
+        # A first syllable in several pieces may need more than a very low cap.
+        for step in range(cap + _LONGEST_SYLLABLE):
+            if step >= cap and all(row.spoke for row in rows):
+                return
             scores, past = self._forward(ids, mask, past)
             chosen = choose(generated, scores, rows)
             generated = torch.cat([generated, chosen[:, None]], dim=1)
@@ -173,18 +181,30 @@ class Generator:
     def _end_ids(self) -> list[int]:
         """Return the ids that end a text, from the tokenizer and the generation settings."""
         found = self.model.generation_config.eos_token_id
-        many = found if isinstance(found, list) else [found]
-        return sorted({int(i) for i in (*many, self.tokenizer.eos_token_id) if i is not None})
+        many = [*(found if isinstance(found, list) else [found]), self.tokenizer.eos_token_id]
+        # A setting nobody meant, such as GPT-2's 50256, may lie outside or be an ordinary piece.
+        special = self._markers
+        return sorted({int(i) for i in many if i is not None and int(i) in special})
 
     @cached_property
     def suppressed(self) -> list[int]:
         """Ids that may never be said: special tokens, unknown ones, rows without a piece."""
-        rows = self.model.config.get_text_config().vocab_size
-        special = set(self.tokenizer.all_special_ids)
+        rows = set(range(self.model.config.get_text_config().vocab_size))
+        silent = self._markers | (rows - set(self.tokenizer.get_vocab().values()))
+        return sorted(silent - self.format.stop_ids - {self.format.break_id})
+
+    @cached_property
+    def blank(self) -> list[int]:
+        """Ids that show nothing by themselves, such as the space before a word."""
+        texts = self.tokenizer.backend_tokenizer.decode_batch([[i] for i in range(len(self.tokenizer))])
+        usable = set(range(len(self.tokenizer))) - self.format.stop_ids
+        return [i for i, text in enumerate(texts) if i in usable and not text.strip()]
+
+    @cached_property
+    def _markers(self) -> set[int]:
         vocabulary = self.tokenizer.get_vocab()
-        special |= {number for piece, number in vocabulary.items() if _MARKER_PIECE.fullmatch(piece)}
-        special |= set(range(rows)) - set(vocabulary.values())
-        return sorted(special - self.format.stop_ids - {self.format.break_id})
+        looks_special = {number for piece, number in vocabulary.items() if _MARKER_PIECE.fullmatch(piece)}
+        return looks_special | set(self.tokenizer.all_special_ids)
 
 
 class _Row:
@@ -194,9 +214,10 @@ class _Row:
         from tokenizers.decoders import DecodeStream
 
         self.reply, self.chance, self.done = reply, chance, False
+        self._new_decoder = partial(DecodeStream, skip_special_tokens=True)
         self._format = generator.format
         self._tokenizer = generator.tokenizer.backend_tokenizer
-        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._decoder = self._new_decoder()
         self._held = ""  # white space, until something visible follows it
         self.spoke = False
 
@@ -211,7 +232,7 @@ class _Row:
         if token == self._format.break_id:
             self._held = "\n"
             return
-        piece = compatibility_jamo(self._decoder.step(self._tokenizer, token) or "").replace("\ufffd", "")
+        piece = compatibility_jamo(self._decode(token)).replace("\ufffd", "")
         stop = self._format.stop_text
         if stop and stop in piece and self.spoke:
             self.done = reply.ended = True
@@ -223,6 +244,14 @@ class _Row:
             self._held, self.spoke = "", True
             piece = piece[len(piece.rstrip()) :]
         self._held += piece
+
+    def _decode(self, token: int) -> str:
+        """Return what the token adds to the text, nothing while a syllable is still in pieces."""
+        try:
+            return self._decoder.step(self._tokenizer, token) or ""
+        except Exception:  # bytes that make no character: give them up and go on with this token
+            self._decoder = self._new_decoder()
+            return self._decoder.step(self._tokenizer, token) or ""
 
 
 class _Chooser:
@@ -238,7 +267,7 @@ class _Chooser:
             TopPLogitsWarper,
         )
 
-        self._stops = sorted(generator.format.stop_ids)
+        self._stops, self._blank = sorted(generator.format.stop_ids), generator.blank
         self._break = generator.format.break_id
         self._greedy = sampling.temperature == 0
         self._suppress = SuppressTokensLogitsProcessor(generator.suppressed, device="cpu")
@@ -260,6 +289,8 @@ class _Chooser:
         for i, row in enumerate(rows):
             if not row.spoke:  # a reply says something before it ends
                 scores[i, self._stops] = -float("inf")
+                if row.reply.ids:  # one white space may open a word, a second one leads nowhere
+                    scores[i, self._blank] = -float("inf")
             if self._break is not None and (not row.spoke or row.reply.ids[-1:] == [self._break]):
                 scores[i, self._break] = -float("inf")
         scores = self._processors(generated, scores)
