@@ -242,6 +242,7 @@ def test_the_recipe_from_text_to_the_files_that_ship(
     recipe_module.vocab(corpora, work)
     recipe_module.pretrain(corpora, work, minutes=0.1)
     recipe_module.chat(corpora, work, epochs=1)
+    recipe_module.reply(work, epochs=1)
     recipe_module.export(work, out)
     recipe_module.card(corpora, work, out)
     metrics = json.loads((out / "chatbot.json").read_text())["metrics"]

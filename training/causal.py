@@ -86,13 +86,15 @@ def train_on(
         )  # fmt: skip
 
 
-def settle_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def settle_generation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, temperature: float = 0.7
+) -> None:
     """Make plain ``generate`` stop where our replies end, and not at twenty tokens."""
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig(
         do_sample=True,
-        temperature=0.7,
+        temperature=temperature,
         top_p=0.9,
         max_new_tokens=64,
         bos_token_id=tokenizer.bos_token_id,

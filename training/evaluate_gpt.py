@@ -146,6 +146,28 @@ def _cost(generator: Generator, turn: Turn, ids: list[int], start: int) -> Bits:
     return Bits(bits, len(turn.text), len(ids) - start, lost)
 
 
+def best_temperature(generator: Generator) -> float:
+    """Return the number to divide the scores by at which the dev half's replies cost the fewest bits."""
+    from scipy.optimize import minimize_scalar
+
+    dialogues = held_out_dialogues("dev")
+    head = generator.model.get_output_embeddings()
+    assert head is not None
+    temperature = 1.0
+    handle = head.register_forward_hook(lambda module, inputs, scores: scores / temperature)
+
+    def bits(candidate: float) -> float:
+        nonlocal temperature
+        temperature = candidate
+        return sum(reply_bits(generator, turns).bits for turns in dialogues)
+
+    try:
+        found = minimize_scalar(bits, bounds=(0.5, 4.0), method="bounded", options={"xatol": 0.02})
+    finally:
+        handle.remove()
+    return float(found.x)
+
+
 def lost_characters(generator: Generator, text: str) -> int:
     """Return how many characters of ``text`` become the unknown token."""
     found = generator.tokenizer(

@@ -125,14 +125,17 @@ Film reviews, news comments and petitions carry the views and biases of those wh
 def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` beside the shipped GPT and add ``facts`` to its ``chatbot.json``.
 
-    ``facts`` holds ``recipe``, ``pretraining`` and ``chat`` (steps, tokens, minutes),
-    ``data_fingerprint`` and ``metrics``.
+    ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat`` and ``reply``: steps, tokens,
+    minutes), ``data_fingerprint`` and ``metrics``.
     """
-    recipe, metrics, spent, chat = facts["recipe"], facts["metrics"], facts["pretraining"], facts["chat"]
+    recipe, metrics = facts["recipe"], facts["metrics"]
+    spent, chat, reply = (facts["training"][step] for step in ("pretrain", "chat", "reply"))
     predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
     kneser_ney = metrics["kneser_ney"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in recipe.items())
+    path = folder / "chatbot.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
     card = f"""---
 language: ko
 license: cc-by-sa-4.0
@@ -191,6 +194,8 @@ Distinct-1 {replies["distinct_1"]:.3f}, distinct-2 {replies["distinct_2"]:.3f}. 
 2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores.
 3. Conversations: the corpora's everyday ones once, then our intents and dialogues {chat["epochs"]} times, in both
    speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
+4. Our own {reply["epochs"]} times more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
+5. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |
 |---|---|
@@ -217,8 +222,6 @@ those who wrote them. The chat program recognises talk of suicide and violence b
 model; the bare model does not.
 """
     (folder / "README.md").write_text(card, encoding="utf-8")
-    path = folder / "chatbot.json"
-    known = json.loads(path.read_text(encoding="utf-8"))
     text = json.dumps({**known, "licence": "CC BY-SA 4.0", **facts}, ensure_ascii=False, indent=2)
     path.write_text(text + "\n", encoding="utf-8")
 

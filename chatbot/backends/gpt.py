@@ -64,8 +64,8 @@ class GptBackend(Backend):
             "seed": seed, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
         }  # fmt: skip
         checked = {name: _checked(name, value) for name, value in given.items() if value is not None}
-        self.sampling = Sampling(**checked)
         self.generator = Generator(model, device, dtype)
+        self.sampling = dataclasses.replace(self.generator.sampling, **checked)
         self.notes = self.generator.notes
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:

@@ -97,6 +97,15 @@ class Generator:
         self._takes_positions = "position_ids" in taken
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
 
+    @cached_property
+    def sampling(self) -> Sampling:
+        """The settings that suit this model: its own temperature and top-p where it states them."""
+        stated = self.model.generation_config
+        if not stated.do_sample:
+            return Sampling()
+        usual = Sampling()
+        return Sampling(float(stated.temperature or usual.temperature), float(stated.top_p or usual.top_p))
+
     def prompt(self, turns: Sequence[Turn], style: Style, max_new_tokens: int) -> list[int]:
         """Return the prompt for the next reply: the last turns that leave room for the new tokens."""
         return self.format.prompt(turns, style, self.context_length - self.room(max_new_tokens))
