@@ -264,11 +264,11 @@ def test_typing_works_while_an_index_is_being_built(
     terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
     pairs = tmp_path / "pairs.csv"
-    rows = "".join(f"{n}번째 질문이야,{n}번째 대답이야\n" for n in range(4000))
+    rows = "".join(f"{n}번째 질문이야,{n}번째 대답이야\n" for n in range(20_000))
     pairs.write_text("question,answer\n" + rows, encoding="utf-8")
     screen = terminal("--data", str(pairs))
     screen.type("17번째 질문이야\r")
     shown = screen.wait("색인 만드는 중")
-    assert "/4000" in shown and "마루 ›" not in shown
+    assert "/20000" in shown and "마루 ›" not in shown
     screen.wait("마루 › 17번째 대답이야")
     screen.leave()
