@@ -118,11 +118,13 @@ def tokens_per_second() -> None:
         started = time.perf_counter()
         many = sum(reply.tokens or 0 for reply in backend.reply_many(asked))
         batched = many / (time.perf_counter() - started)
-        equal = sum(a == b for a, b in zip(greedy["cpu"], greedy[device], strict=True))
         print(
             f"gpt on {device}: {alone:.0f} tokens/s one by one, {batched:.0f} in batches of 16 "
-            f"({batched / alone:.1f} times); greedy float32 replies equal to the CPU's: {equal}/{len(asked)}"
+            f"({batched / alone:.1f} times)"
         )
+    for device in devices[1:]:
+        equal = sum(a == b for a, b in zip(greedy["cpu"], greedy[device], strict=True))
+        print(f"greedy float32 replies on {device} equal to the CPU's: {equal}/{len(asked)}")
 
 
 def history_search(home: Path, turns: int = 100_000) -> None:
