@@ -142,6 +142,20 @@ def test_a_very_low_cap_still_leaves_a_syllable(which: str, cap: int, request: p
     assert not empty
 
 
+def test_a_low_cap_holds_in_a_batch_and_fits_behind_a_full_prompt(byte_level: Generator) -> None:
+    """One row may need a few tokens more for its first syllable; the others stop at the cap."""
+    full = [byte_level.prompt([Turn("user", text * 60)], "casual", 1) for text in QUESTIONS[:16]]
+    lengths = set()
+    for seed in range(8):
+        sampling = Sampling(temperature=2.5, max_new_tokens=1, seed=seed)
+        together = byte_level.generate(full, sampling)
+        assert [r.ids for r in together] == [
+            byte_level.generate([prompt], sampling)[0].ids for prompt in full
+        ]
+        lengths |= {len(reply.ids) for reply in together}
+    assert 1 in lengths and max(lengths) > 1  # both kinds of row were there
+
+
 def test_a_model_that_wants_to_end_at_once_still_says_something(ours: Generator) -> None:
     end = next(iter(ours.format.stop_ids))
     with _favouring(ours, end):

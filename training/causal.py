@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,10 @@ def train_on(
     identity: str = "",
     report: Callable[[int, int], None] | None = None,
 ) -> Spent:
-    """Train once through ``course``, or ``steps`` steps of it; on the replies, or on the ``whole`` text."""
+    """Train once through ``course``, or ``steps`` steps of it; on the replies, or on the ``whole`` text.
+
+    A state is taken up only where it began from these weights, with this ``identity`` and length.
+    """
     device = next(model.parameters()).device
 
     def loss_of(step: int) -> tuple[torch.Tensor, int]:
@@ -81,9 +85,16 @@ def train_on(
     with quiet_transformers():
         return fit(
             model, loss_of, optimizers, state,
-            steps=count, warmup=WARMUP, save_every=5, identity=f"{identity} {count}",
+            steps=count, warmup=WARMUP, save_every=5, identity=f"{_fingerprint(model)} {identity} {count}",
             report=report,
         )  # fmt: skip
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def settle_generation(

@@ -17,7 +17,6 @@ Any causal language model, KoGPT-2 first of all, learns our format and our words
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -150,10 +149,8 @@ def pretrain(
     save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
 ) -> None:
     """Pretrain on plain text, one line a sequence, for a fixed time; restart to go on."""
-    from transformers import PreTrainedTokenizerFast
-
     torch.manual_seed(RECIPE.seed)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
+    tokenizer = load_tokenizer(work / "tokenizer")
     ids, starts = tokenised_lines(
         work,
         lambda: pretraining_lines(corpora, RECIPE.seed, MIXTURE),
@@ -220,12 +217,9 @@ def _train(
     course: Curriculum, model: PreTrainedModel, work: Path, step: str, *, whole: bool, epochs: int
 ) -> None:
     """Train a step of the recipe; its state, its facts and its model go by its name."""
-    before = hashlib.sha256(
-        b"".join(p.detach().cpu().numpy().tobytes() for p in model.parameters())
-    ).hexdigest()
     spent = train_on(
         course, model, optimizers(model, RECIPE.chat_scale), work / f"{step}.pt",
-        whole=whole, identity=f"{before} {RECIPE}",
+        whole=whole, identity=str(RECIPE),
     )  # fmt: skip
     facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "epochs": epochs}
     (work / f"{step}.json").write_text(json.dumps(facts))
@@ -321,8 +315,8 @@ def finetune(
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     state = out.parent / f".{out.name}.state.pt"
-    weights = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob("*model*")))).hexdigest()
-    wanted = f"{weights} {load_knowledge(data).fingerprint} {epochs} {learning_rate} {batch_tokens} {seed}"
+    words = load_knowledge(data).fingerprint
+    wanted = f"{words} {epochs} {learning_rate} {batch_tokens} {seed}"
     with ProgressReport("학습 중") as report:
         spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted, report=report)
     settle_generation(model, tokenizer)
@@ -333,7 +327,7 @@ def finetune(
         "version": __version__,
         "base_model": name,
         "licence": licence,
-        "data_fingerprint": load_knowledge(data).fingerprint,
+        "data_fingerprint": words,
         "training": {"steps": spent.steps, "tokens": spent.tokens, "learning_rate": learning_rate},
     }
     save_checkpoint(out, model, tokenizer, facts, derived_card(name, licence, facts["training"]))

@@ -108,7 +108,8 @@ class Generator:
 
     def prompt(self, turns: Sequence[Turn], style: Style, max_new_tokens: int) -> list[int]:
         """Return the prompt for the next reply: the last turns that leave room for the new tokens."""
-        return self.format.prompt(turns, style, self.context_length - self.room(max_new_tokens))
+        budget = self.context_length - self.room(max_new_tokens) - _LONGEST_SYLLABLE
+        return self.format.prompt(turns, style, budget)
 
     def room(self, max_new_tokens: int) -> int:
         """Return how many new tokens there is room for: at most half of what the model can see."""
@@ -117,7 +118,7 @@ class Generator:
     def stream(self, prompt: list[int], sampling: Sampling, reply: Generated) -> Iterator[str]:
         """Grow ``reply``, token by token, and yield what each adds to its text; it may be nothing."""
         shown = 0
-        for _ in self._steps([prompt], sampling, [sampling.seed], [reply]):
+        for _ in self._steps([prompt], sampling, [reply]):
             piece, shown = reply.text[shown:], len(reply.text)
             yield piece
 
@@ -132,7 +133,7 @@ class Generator:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             chosen = [replies[i] for i in rows]
-            for _ in self._steps([prompts[i] for i in rows], sampling, [sampling.seed] * len(rows), chosen):
+            for _ in self._steps([prompts[i] for i in rows], sampling, chosen):
                 pass
         return replies
 
@@ -140,13 +141,12 @@ class Generator:
         self,
         prompts: Sequence[list[int]],
         sampling: Sampling,
-        seeds: Sequence[int | None],
         replies: Sequence[Generated],
     ) -> Iterator[None]:
         """Grow ``replies`` by a token each, until all have ended or reached the cap."""
         import torch
 
-        rows = [_Row(self, reply, _seeded(seed)) for reply, seed in zip(replies, seeds, strict=True)]
+        rows = [_Row(self, reply, _seeded(sampling.seed)) for reply in replies]
         choose = _Chooser(self, sampling)
         longest = max(map(len, prompts))
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
@@ -158,14 +158,15 @@ class Generator:
         cap = self.room(sampling.max_new_tokens)
         # A first syllable in several pieces may need more than a very low cap.
         for step in range(cap + _LONGEST_SYLLABLE):
-            if step >= cap and all(row.spoke for row in rows):
+            if step >= cap:
+                for row in rows:
+                    row.done = row.done or row.spoke
+            if all(row.done for row in rows):
                 return
             scores, past = self._forward(ids, mask, past)
             chosen = choose(generated, scores, rows)
             generated = torch.cat([generated, chosen[:, None]], dim=1)
             yield
-            if all(row.done for row in rows):
-                return
             ids = chosen[:, None].to(self.device)
             mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
 
