@@ -53,6 +53,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 history_app = typer.Typer(help="지난 대화 보기, 찾기, 내보내기, 지우기", no_args_is_help=True)
+SHOWN_WARNINGS = 20
+
 data_app = typer.Typer(help="질문과 답 데이터", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 app.add_typer(data_app, name="data")
@@ -313,17 +315,35 @@ def data_check(
     file: Annotated[
         Path | None, typer.Argument(metavar="[파일]", help="파일이나 폴더 (없으면 함께 온 데이터)")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="폴더", help="이 폴더의 글에 똑같이 있는 문장 찾기", exists=True, file_okay=False
+        ),
+    ] = None,
+    encoder: Annotated[
+        bool, typer.Option("--encoder/--no-encoder", help="뜻이 겹치는 질문을 인코더로 찾기")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """데이터 형식을 검사하고 수를 세기."""
+    """데이터의 형식과 내용을 검사하고 수를 세기."""
     from chatbot.datacheck import check
+    from chatbot.models.encoder import load_encoder
+    from chatbot.screens.progress import ProgressReport
 
-    report = check(file)
+    with ProgressReport("검사하는 중") as progress:
+        report = check(file, against=against, encoder=load_encoder() if encoder else None, progress=progress)
     if as_json:
         _json(dataclasses.asdict(report))
     else:
         for name, count in report.counts.items():
             typer.echo(f"{name}\t{count}")
+        for warning in report.warnings[:SHOWN_WARNINGS]:
+            _note(f"살펴볼 곳: {warning}")
+        if len(report.warnings) > SHOWN_WARNINGS:
+            _note(
+                f"살펴볼 곳이 {len(report.warnings) - SHOWN_WARNINGS}군데 더 있어요. --json으로 모두 볼 수 있어요."
+            )
         for problem in report.problems:
             _note(problem)
     if report.problems:

@@ -1,44 +1,81 @@
-"""Checks the form of intents, dialogues and evaluation lines, and counts them."""
+"""The reviewer of questions, answers, dialogues and evaluation lines.
+
+What breaks a rule is an error; what a person should look at is a warning. Counts are of what
+stands in the files and, for questions, of what is left when near copies within an intent are merged.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
+from chatbot.models.encoder import Encoder, Progress
+from chatbot.overlap import SET_PHRASE, Overlap
 from chatbot.privacy import mask
 from chatbot.resources import data_dir
 from chatbot.safety import acceptable
-from chatbot.style import speech_level
+from chatbot.style import sentences, speech_level
 from chatbot.text import normalise, squeeze
 
 MIN_QUESTIONS = 3
 MIN_ANSWERS = 2
+# Two wordings of an intent this alike count once (1 - edit distance / longer length).
+SAME_WORDING = 0.85
+# An answer that serves more intents than this fits anything.
+MAX_USES = 3
+MAX_QUESTION, MIN_ANSWER, MAX_ANSWER = 60, 6, 90  # characters
+# A topic this many times larger or smaller than the median is out of balance.
+TOPIC_RATIO = 4
+# Questions of two intents that the encoder cannot tell apart.
+NEAR_COSINE = 0.92
 HALVES = ("dev", "test")
 LABELS = {
     "unseen": {"ood", "unseen"},
     "crisis": {"suicide", "self-harm", "violence", "abuse", "none"},
 }
+_LAUGHTER = re.compile("[ㅋㅎㅠㅜ]")
+_BLOCK = 1024  # rows compared at a time
 
 
 @dataclass
 class Report:
-    """Counts by name, and one Korean sentence for every problem, with file and line."""
+    """Counts by name; errors and warnings, one Korean sentence each, with file and line."""
 
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a count."""
         self.counts[name] = self.counts.get(name, 0) + by
 
 
-def check(path: Path | None = None) -> Report:
-    """Check one file, or a folder laid out as ``data/`` (the shipped one by default)."""
+def check(
+    path: Path | None = None,
+    *,
+    against: Path | None = None,
+    encoder: Encoder | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check one file, or a folder laid out as ``data/`` (the shipped one by default).
+
+    With ``against``, sentences that stand in the text files of that folder, too, are errors, except
+    for set phrases under ten syllables, which are counted. With ``encoder``, questions of different
+    intents that it finds all but equal are warned of. ``progress`` is told how far either has come.
+
+    Raises:
+        ChatbotError: there is no such file or folder, or nothing in it to check.
+    """
     root = path or data_dir()
     if not root.exists():
         raise ChatbotError(f"{root}: 그런 파일이나 폴더가 없어요. 경로를 확인해 주세요.")
@@ -46,7 +83,7 @@ def check(path: Path | None = None) -> Report:
     if not files:
         raise ChatbotError(f"{root}: 검사할 .jsonl이나 .csv 파일이 없어요. 경로를 확인해 주세요.")
     report = Report()
-    checker = _Checker(report)
+    checker = _Checker(report, Overlap() if against else None)
     for file in files:
         if file.suffix.lower() == ".csv":
             report.count("질문과 답", len(load_knowledge(file).entries))  # raises where a line is wrong
@@ -57,7 +94,21 @@ def check(path: Path | None = None) -> Report:
             except (AttributeError, KeyError, TypeError, ValueError):
                 checker.problem(place, "항목의 형태가 달라요. 글은 따옴표로, 여러 개는 [ ]로 써 주세요.")
     checker.finish()
+    if encoder:
+        checker.near_duplicates(encoder, progress)
+    if against:
+        checker.against(against, progress)
     return report
+
+
+def merged(questions: list[str]) -> int:
+    """Return how many wordings are left when those with an edit similarity of 0.85 or more are one."""
+    kept: list[str] = []
+    for text in questions:
+        key = squeeze(text) or text
+        if all(Levenshtein.normalized_similarity(key, other) < SAME_WORDING for other in kept):
+            kept.append(key)
+    return len(kept)
 
 
 def _rows(file: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,11 +135,13 @@ def _rows(file: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
 class _Checker:
     """Remembers what was seen, for the checks that go over several files."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
+    def __init__(self, report: Report, overlap: Overlap | None) -> None:
+        self.report, self.overlap = report, overlap
         self.ids: set[str] = set()
-        self.topics: set[str] = set()
+        self.topics: Counter[str] = Counter()
         self.wordings: dict[str, tuple[str, str]] = {}  # squeezed -> (intent, what kind)
+        self.questions: list[tuple[str, str]] = []  # (intent, wording) of what is indexed
+        self.answer_uses: defaultdict[str, set[str]] = defaultdict(set)  # answer -> intents
         self.replies: set[str] = set()
         self.targets: list[tuple[str, str]] = []
         self.eval_texts: set[str] = set()
@@ -105,12 +158,16 @@ class _Checker:
         elif {"question", "answer"} <= row.keys():
             self._text(row["question"], place)
             self._text(row["answer"], place)
+            self.answer_uses[row["answer"]].add(squeeze(row["question"]))
             self.report.count("질문과 답")
         else:
             self.problem(place, '{"question": "안녕", "answer": "반가워"}처럼 알려진 형식으로 써 주세요.')
 
     def problem(self, place: str, what: str) -> None:
         self.report.problems.append(f"{place}: {what}")
+
+    def warn(self, place: str, what: str) -> None:
+        self.report.warnings.append(f"{place}: {what}")
 
     def intent(self, row: dict[str, Any], place: str, file: Path) -> None:
         fields = ("id", "topic", "questions", "dev_questions", "test_questions", "answers")
@@ -119,26 +176,32 @@ class _Checker:
             self.problem(place, f"{', '.join(absent)} 항목이 없거나 비었어요.")
             return
         self._new_id(row["id"], place)
-        self.topics.add(row["topic"])
+        self.topics[row["topic"]] += 1
         if row["topic"] != file.stem:
             self.problem(place, f"topic '{row['topic']}'이(가) 파일 이름과 달라요.")
-        if len(row["questions"]) < MIN_QUESTIONS:
-            self.problem(place, f"질문이 {MIN_QUESTIONS}개보다 적어요.")
+        if merged(row["questions"]) < MIN_QUESTIONS:
+            self.problem(place, f"서로 다른 질문이 {MIN_QUESTIONS}개보다 적어요.")
         for kind in ("questions", "dev_questions", "test_questions"):
             for text in row[kind]:
                 self._text(text, place)
+                if len(text) > MAX_QUESTION:
+                    self.warn(place, f"'{text}': 질문이 {MAX_QUESTION}자보다 길어요.")
                 key = squeeze(text) or text
                 if key in self.wordings:
                     other, other_kind = self.wordings[key]
                     self.problem(place, f"'{text}'이(가) {other}의 {other_kind}에도 있어요.")
                 self.wordings[key] = (row["id"], kind)
-                self.report.count({"questions": "질문"}.get(kind, kind.replace("_questions", " 질문")))
+            name = {"questions": "질문"}.get(kind, kind.replace("_questions", " 질문"))
+            self.report.count(name, len(row[kind]))
+        self.questions += [(row["id"], text) for text in row["questions"]]
+        self.report.count("질문(비슷한 것을 합치면)", merged(row["questions"]))
         for style in ("polite", "casual"):
             answers = row["answers"].get(style, [])
             if len(answers) < MIN_ANSWERS:
                 self.problem(place, f"{style} 답이 {MIN_ANSWERS}개보다 적어요.")
             for text in answers:
                 self._answer(text, style, place)
+                self.answer_uses[squeeze(text) or text].add(row["id"])
                 self.report.count("답")
         self.report.count("의도")
 
@@ -148,19 +211,29 @@ class _Checker:
             self.problem(place, "user와 assistant가 번갈아 나오지 않아요.")
             return
         self._new_id(row.get("id", ""), place)
-        style = row.get("meta", {}).get("style")
+        meta = row.get("meta", {})
+        style = meta.get("style")
+        named = any(message.get("name") for message in row["messages"])
         for i, message in enumerate(row["messages"]):
             self._text(message.get("content", ""), place)
             if message["role"] == "assistant":
                 self.replies.add(f"{row.get('id')}#{i}")
                 if style:
-                    self._answer(message["content"], style, place)
+                    self._answer(message["content"], style, place, persona=bool(message.get("name")))
+        if "half" in meta:
+            self._half(meta, place)
+            self.report.count("평가용 대화")
+            return
         self.report.count("대화")
         self.report.count("대화의 말", len(roles))
+        if named:
+            self.report.count("이름 있는 사람들의 대화")
 
     def follow_up(self, row: dict[str, Any], place: str) -> None:
         self._new_id(row.get("id", ""), place)
         self._half(row, place)
+        for message in row["messages"]:
+            self._text(message["content"], place)
         self.targets.append((place, row["target"]))
         self.report.count("이어지는 말")
 
@@ -181,8 +254,48 @@ class _Checker:
         for place, target in self.targets:
             if self.replies and target not in self.replies:
                 self.problem(place, f"target '{target}'인 대화의 답이 없어요.")
+        for answer, uses in self.answer_uses.items():
+            if len(uses) > MAX_USES:
+                names = ", ".join(sorted(uses)[:3])
+                self.warn(f"'{answer}'", f"{len(uses)}가지 질문에 쓰인 답이에요({names} 등).")
         if self.topics:
             self.report.counts["주제"] = len(self.topics)
+            median = float(np.median(list(self.topics.values())))
+            for topic, count in sorted(self.topics.items()):
+                if not median / TOPIC_RATIO <= count <= median * TOPIC_RATIO:
+                    self.warn(
+                        topic, f"의도가 {count}개로, 다른 주제(가운데 값 {median:.0f}개)와 크게 달라요."
+                    )
+
+    def near_duplicates(self, encoder: Encoder, progress: Progress | None) -> None:
+        """Warn of questions of two intents whose embeddings all but coincide, nearest first."""
+        if len(self.topics) == 0:
+            return
+        vectors = encoder.encode([text for _, text in self.questions], progress)
+        owners = np.unique([owner for owner, _ in self.questions], return_inverse=True)[1]
+        found: list[tuple[float, int, int]] = []
+        for start in range(0, len(vectors), _BLOCK):
+            cosines = vectors[start : start + _BLOCK] @ vectors.T
+            for row, column in np.argwhere(cosines >= NEAR_COSINE):
+                i, j = start + int(row), int(column)
+                if i < j and owners[i] != owners[j]:
+                    found.append((float(cosines[row, column]), i, j))
+        for cosine, i, j in sorted(found, reverse=True):
+            (own, text), (other, other_text) = self.questions[i], self.questions[j]
+            self.warn(
+                own, f"'{text}'와(과) {other}의 '{other_text}'은(는) 뜻이 거의 같아 보여요({cosine:.2f})."
+            )
+        self.report.counts["다른 의도와 뜻이 겹치는 질문"] = len(found)
+
+    def against(self, folder: Path, progress: Progress | None) -> None:
+        """Name every sentence of ours that stands in the text of ``folder``, too."""
+        assert self.overlap is not None
+        found = self.overlap.search(folder, progress)
+        for sentence, (place, other) in sorted(found.items()):
+            if sum("가" <= c <= "힣" for c in sentence) < SET_PHRASE:
+                self.report.count(f"다른 말뭉치에도 있는 {SET_PHRASE}음절 미만의 말")
+            else:
+                self.problem(place, f"'{sentence}'이(가) {other}에도 있어요. 고쳐 써 주세요.")
 
     def _new_id(self, name: str, place: str) -> None:
         if not name or name in self.ids:
@@ -194,6 +307,8 @@ class _Checker:
             self.problem(place, f"half는 {' 또는 '.join(HALVES)}여야 해요.")
 
     def _text(self, text: str, place: str, personal: bool = True) -> None:
+        if self.overlap:
+            self.overlap.add(text, place)
         if not text.strip():
             self.problem(place, "빈 글이 있어요.")
         elif normalise(text) != text:
@@ -201,12 +316,19 @@ class _Checker:
         if personal and mask(text) != text:
             self.problem(place, f"개인정보처럼 보이는 것이 있어요: {mask(text)}")
 
-    def _answer(self, text: str, style: str, place: str) -> None:
+    def _answer(self, text: str, style: str, place: str, *, persona: bool = False) -> None:
         self._text(text, place)
         if not acceptable(text):
             self.problem(place, f"'{text}': 해서는 안 되는 말이 있어요.")
+        if not persona and not MIN_ANSWER <= len(text) <= MAX_ANSWER:
+            self.warn(place, f"'{text}': 답은 {MIN_ANSWER}~{MAX_ANSWER}자가 알맞아요.")
         level = speech_level(text)
         if style == "casual" and level == "polite":
             self.problem(place, f"'{text}': casual 답이 존댓말이에요.")
         if style == "polite" and level == "casual":
             self.problem(place, f"'{text}': polite 답이 반말이에요.")
+        if style == "polite" and not persona:
+            if level == "polite" and any(speech_level(part) == "casual" for part in sentences(text)):
+                self.warn(place, f"'{text}': 존댓말과 반말이 섞인 것 같아요.")
+            if _LAUGHTER.search(text):
+                self.warn(place, f"'{text}': polite 답에 ㅋㅋ나 ㅠㅠ가 있어요.")

@@ -28,6 +28,11 @@ _CASUAL = re.compile(
 )
 
 
+def sentences(text: str) -> list[str]:
+    """Split at sentence ends followed by space, and at line breaks."""
+    return [part for part in _SENTENCE.split(text) if part.strip()]
+
+
 def speech_level(text: str) -> Style | None:
     """Tell 존댓말 (``"polite"``) from 반말 (``"casual"``); ``None`` where nothing shows it.
 
@@ -35,7 +40,7 @@ def speech_level(text: str) -> Style | None:
     it by accident hardly ever. Consonants alone (``ㅋㅋ``, ``ㅇㅇ``) show nothing.
     """
     found: Style | None = None
-    for sentence in _SENTENCE.split(text):
+    for sentence in sentences(text):
         match = _HANGUL_WORD.search(_TAIL.sub("", sentence))
         if match is None:
             continue

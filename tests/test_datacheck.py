@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatbot.datacheck import check
+from chatbot.datacheck import check, merged
+from chatbot.errors import ChatbotError
+from chatbot.models.encoder import load_encoder
 
 
 def intent(**changes: Any) -> dict[str, Any]:
@@ -93,3 +96,103 @@ def test_broken_lines(tmp_path: Path) -> None:
     file.write_text('{"a": 1}\n{broken\n[]\n', encoding="utf-8")
     found = check(file).problems
     assert len(found) == 3 and "2번째 줄" in found[1] and "3번째 줄" in found[2]
+
+
+def test_near_copies_within_an_intent_count_once(tmp_path: Path) -> None:
+    assert (
+        merged(
+            ["오늘 저녁 뭐 먹지", "오늘 저녁 뭐 먹지?!", "오늘 저녁은 뭐 먹지", "배고픈데 메뉴 좀 골라 줘"]
+        )
+        == 2
+    )
+    assert merged(["ㅋㅋ", "?", "!!"]) == 3
+    copies = ["저녁에 뭐 먹을까요", "저녁에 뭐 먹을까요?", "저녁엔 뭐 먹을까요", "점심은 걸렀어"]
+    assert "서로 다른 질문이" in problems(tmp_path, intent(questions=copies))
+    file = tmp_path / "t.jsonl"
+    assert check(file).counts["질문"] == 4
+    assert check(file).counts["질문(비슷한 것을 합치면)"] == 2
+
+
+def warnings(folder: Path, *rows: dict[str, Any]) -> str:
+    problems(folder, *rows)
+    return "\n".join(check(folder / "t.jsonl").warnings)
+
+
+def another(n: int, **changes: Any) -> dict[str, Any]:
+    questions = [f"{n}번째 {word}" for word in ("사과", "바다 여행", "겨울 아침 산책")]
+    own = {"id": f"t-{n}", "questions": questions, "dev_questions": [f"{n}d"], "test_questions": [f"{n}t"]}
+    return intent(**{**own, **changes})
+
+
+def test_an_answer_that_fits_everything_is_warned_of(tmp_path: Path) -> None:
+    answers = {
+        "polite": ["정말 그렇군요.", "참 좋네요, 그래요."],
+        "casual": ["그렇구나, 그래.", "참 좋네, 그래."],
+    }
+    few = warnings(tmp_path, *(another(n, answers=answers) for n in range(3)))
+    many = warnings(tmp_path, *(another(n, answers=answers) for n in range(4)))
+    assert "쓰인 답" not in few and "4가지 질문에 쓰인 답" in many
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"questions": ["하나", "둘", "길" * 61]}, "60자보다"),
+        ({"answers": {"polite": ["좋아요" * 40, "그래요."], "casual": ["좋아.", "그래."]}}, "90자"),
+        (
+            {"answers": {"polite": ["그건 좋아. 저도 그래요.", "그래요."], "casual": ["좋아.", "그래."]}},
+            "섞인",
+        ),
+        ({"answers": {"polite": ["그건 좋아요ㅋㅋ", "그래요."], "casual": ["좋아.", "그래."]}}, "ㅋㅋ"),
+    ],
+)
+def test_outliers_are_warned_of(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    assert says in warnings(tmp_path, intent(**changes))
+
+
+def test_topics_out_of_balance_are_warned_of(tmp_path: Path) -> None:
+    def topic(name: str, first: int, count: int) -> None:
+        rows = [another(n, topic=name) for n in range(first, first + count)]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+    topic("even", 0, 4)
+    topic("balanced", 10, 5)
+    assert not any("크게 달라요" in warning for warning in check(tmp_path).warnings)
+    topic("huge", 100, 30)
+    assert [w for w in check(tmp_path).warnings if "크게 달라요" in w][0].startswith("huge")
+
+
+def test_the_encoder_finds_questions_of_two_intents_that_mean_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    rows = [
+        another(1, questions=["오늘 너무 피곤해요", "하나", "강아지가 아파요"]),
+        another(2, questions=["오늘 진짜 피곤해요", "기차를 놓쳤어", "라면 먹고 싶다"]),
+    ]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    report = check(file, encoder=load_encoder())
+    assert report.counts["다른 의도와 뜻이 겹치는 질문"] == 1
+    assert any("오늘 진짜 피곤해요" in warning for warning in report.warnings)
+
+
+def test_sentences_that_stand_in_other_text_are_found(tmp_path: Path) -> None:
+    corpora = tmp_path / "corpora"
+    (corpora / "deep").mkdir(parents=True)
+    with gzip.open(corpora / "deep" / "chat.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps({"turns": [{"text": "어제는 비가 와서. 우산을 쓰고 학교에 갔답니다!"}]}) + "\n")
+    (corpora / "pairs.csv").write_text("q,a\n밥 먹었어,우리 집 고양이는 창밖만 봐요\n", encoding="utf-8")
+    (corpora / "photo.png").write_bytes(b"\x89PNG")
+    file = tmp_path / "t.jsonl"
+    row = intent(
+        questions=["우산을 쓰고 학교에 갔답니다", "밥먹었어?", "아무 데도 없는 말이라 괜찮아요"],
+        answers={"polite": ["우리집 고양이는 창밖만 봐요.", "그래요."], "casual": ["좋아.", "그래."]},
+    )
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    report = check(file, against=corpora)
+    assert len(report.problems) == 2
+    assert "pairs.csv" in report.problems[0] and "chat.jsonl.gz" in report.problems[1]
+    assert report.counts["다른 말뭉치에도 있는 10음절 미만의 말"] == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ChatbotError, match="empty"):
+        check(file, against=empty)

@@ -93,6 +93,7 @@ class Recipe:
     muon_rate: float = 5e-3
     adamw_rate: float = 3e-3
     warmup: float = 0.02
+    continued_scale: float = 0.5  # of the rates, where pretraining goes on from a trained model
     # fine-tuning on conversations: the corpora's once, then our own
     chat_scale: float = 0.4
     chat_epochs: int = 5
@@ -147,9 +148,14 @@ def pretrain(
     work: Work,
     minutes: Annotated[float, typer.Option(help="Time to train in all, over every restart.")] = 100,
     save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint with the same tokenizer to go on from.", file_okay=False)
+    ] = None,
 ) -> None:
     """Pretrain on plain text, one line a sequence, for a fixed time; restart to go on."""
     torch.manual_seed(RECIPE.seed)
+    if base:
+        load_tokenizer(base).save_pretrained(work / "tokenizer")
     tokenizer = load_tokenizer(work / "tokenizer")
     ids, starts = tokenised_lines(
         work,
@@ -159,7 +165,7 @@ def pretrain(
     )
     batches = Batches(ids, starts, batch_tokens=RECIPE.batch_tokens, pad=PAD, seed=RECIPE.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = fresh_model(tokenizer)
+    model = load_model(base, torch.float32, len(tokenizer)) if base else fresh_model(tokenizer)
     torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
 
     def loss_of(step: int) -> tuple[torch.Tensor, int]:
@@ -167,7 +173,7 @@ def pretrain(
         return next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
 
     spent = fit(
-        model, loss_of, optimizers(model, 1.0), work / "pretrain.pt",
+        model, loss_of, optimizers(model, RECIPE.continued_scale if base else 1.0), work / "pretrain.pt",
         minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
     )  # fmt: skip
     model.save_pretrained(work / "pretrained")
