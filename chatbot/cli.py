@@ -317,9 +317,7 @@ def data_check(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            metavar="폴더", help="이 폴더의 글에 똑같이 있는 문장 찾기", exists=True, file_okay=False
-        ),
+        typer.Option(metavar="폴더", help="이 폴더의 글에도 있는 문장 찾기", exists=True, file_okay=False),
     ] = None,
     encoder: Annotated[
         bool, typer.Option("--encoder/--no-encoder", help="뜻이 겹치는 질문을 인코더로 찾기")
@@ -341,9 +339,8 @@ def data_check(
         for warning in report.warnings[:SHOWN_WARNINGS]:
             _note(f"살펴볼 곳: {warning}")
         if len(report.warnings) > SHOWN_WARNINGS:
-            _note(
-                f"살펴볼 곳이 {len(report.warnings) - SHOWN_WARNINGS}군데 더 있어요. --json으로 모두 볼 수 있어요."
-            )
+            rest = len(report.warnings) - SHOWN_WARNINGS
+            _note(f"살펴볼 곳이 {rest}군데 더 있어요. --json으로 모두 볼 수 있어요.")
         for problem in report.problems:
             _note(problem)
     if report.problems:

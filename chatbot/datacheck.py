@@ -263,9 +263,7 @@ class _Checker:
             median = float(np.median(list(self.topics.values())))
             for topic, count in sorted(self.topics.items()):
                 if not median / TOPIC_RATIO <= count <= median * TOPIC_RATIO:
-                    self.warn(
-                        topic, f"의도가 {count}개로, 다른 주제(가운데 값 {median:.0f}개)와 크게 달라요."
-                    )
+                    self.warn(topic, f"의도가 {count}개로, 가운데 값 {median:.0f}개와 크게 달라요.")
 
     def near_duplicates(self, encoder: Encoder, progress: Progress | None) -> None:
         """Warn of questions of two intents whose embeddings all but coincide, nearest first."""
@@ -282,9 +280,7 @@ class _Checker:
                     found.append((float(cosines[row, column]), i, j))
         for cosine, i, j in sorted(found, reverse=True):
             (own, text), (other, other_text) = self.questions[i], self.questions[j]
-            self.warn(
-                own, f"'{text}'와(과) {other}의 '{other_text}'은(는) 뜻이 거의 같아 보여요({cosine:.2f})."
-            )
+            self.warn(own, f"'{text}'와(과) {other}의 '{other_text}'은(는) 뜻이 비슷해요({cosine:.2f}).")
         self.report.counts["다른 의도와 뜻이 겹치는 질문"] = len(found)
 
     def against(self, folder: Path, progress: Progress | None) -> None:

@@ -160,7 +160,7 @@ def test_topics_out_of_balance_are_warned_of(tmp_path: Path) -> None:
     topic("balanced", 10, 5)
     assert not any("크게 달라요" in warning for warning in check(tmp_path).warnings)
     topic("huge", 100, 30)
-    assert [w for w in check(tmp_path).warnings if "크게 달라요" in w][0].startswith("huge")
+    assert next(w for w in check(tmp_path).warnings if "크게 달라요" in w).startswith("huge")
 
 
 def test_the_encoder_finds_questions_of_two_intents_that_mean_the_same(tmp_path: Path) -> None:
