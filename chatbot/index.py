@@ -29,7 +29,7 @@ Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
 # Weights to try, dense against TF-IDF, and context against the utterance itself.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
@@ -57,11 +57,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Similarities:
-    """Cosines of one utterance with every entry: its own, and those of the turn before."""
+    """Cosines of one utterance with every entry: its own, and those of the turn before.
+
+    Those of the turn before are 0 where the entry has none.
+    """
 
     dense: Scores
     tfidf: Scores
-    context: Scores
+    context_dense: Scores
+    context_tfidf: Scores
 
 
 class Index:
@@ -74,10 +78,11 @@ class Index:
         dense: Vectors,
         context: Vectors,
         tfidf: Tfidf,
+        context_tfidf: Tfidf,
         calibration: Calibration,
     ) -> None:
-        self.entries, self.encoder = entries, encoder
-        self.dense, self.context, self.tfidf, self.calibration = dense, context, tfidf, calibration
+        self.entries, self.encoder, self.calibration = entries, encoder, calibration
+        self.dense, self.context, self.tfidf, self.context_tfidf = dense, context, tfidf, context_tfidf
         self.has_context = np.array([bool(e.context) for e in entries], dtype=bool)
 
     @classmethod
@@ -85,14 +90,16 @@ class Index:
         """Encode every entry and fit the calibration on development data."""
         entries = knowledge.entries
         questions = [e.question for e in entries]
-        contexts = [e.context for e in entries if e.context]
+        contexts = [normalise(e.context) for e in entries if e.context]
         vectors = encoder.encode(questions + contexts, progress)
+        tfidf = Tfidf.fit([normalise(q) for q in questions])
         index = cls(
             entries,
             encoder,
             vectors[: len(entries)],
             vectors[len(entries) :],
-            Tfidf.fit([normalise(q) for q in questions]),
+            tfidf,
+            tfidf.over(contexts),
             Calibration(),
         )
         index.calibration = calibrate(index, knowledge)
@@ -101,34 +108,37 @@ class Index:
     def beside(self, entries: Sequence[Entry]) -> Index:
         """Index a few more entries by the same measures, without building anything anew."""
         questions = [normalise(e.question) for e in entries]
+        contexts = [normalise(e.context) for e in entries if e.context]
         return Index(
             entries,
             self.encoder,
             self.encoder.encode(questions),
-            self.encoder.encode([e.context for e in entries if e.context]),
+            self.encoder.encode(contexts),
             self.tfidf.over(questions),
+            self.tfidf.over(contexts),
             self.calibration,
         )
 
     def compare(self, text: str, context: str = "") -> Similarities:
         """Return the cosines of ``text`` (and the exchange before it) with every entry."""
-        text = normalise(text)
+        text, context = normalise(text), normalise(context)
         vectors = self.encoder.encode([text, context] if context else [text])
-        before = np.zeros(len(self.entries), dtype=np.float32)
+        before_dense, before_tfidf = np.zeros((2, len(self.entries)), dtype=np.float32)
         if context:
-            before[self.has_context] = self.context @ vectors[1]
-        return Similarities(self.dense @ vectors[0], self.tfidf.similarities(text), before)
+            before_dense[self.has_context] = self.context @ vectors[1]
+            before_tfidf[self.has_context] = self.context_tfidf.similarities(context)
+        own = (self.dense @ vectors[0], self.tfidf.similarities(text))
+        return Similarities(*own, before_dense, before_tfidf)
 
     def score(
         self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None
     ) -> Scores:
         """Return one float32 score an entry; those with a context gain or lose by how well it fits."""
         fitted = calibration or self.calibration
-        if scorer == "fused":
-            own = fitted.dense_weight * found.dense + (1 - fitted.dense_weight) * found.tfidf
-        else:
-            own = found.dense if scorer == "dense" else found.tfidf
-        bonus = fitted.context_weight * (found.context - fitted.context_pivot)
+        weight = {"fused": fitted.dense_weight, "dense": 1.0, "tfidf": 0.0}[scorer]
+        own = weight * found.dense + (1 - weight) * found.tfidf
+        before = weight * found.context_dense + (1 - weight) * found.context_tfidf
+        bonus = fitted.context_weight * (before - fitted.context_pivot)
         return np.where(self.has_context, own + bonus, own).astype(np.float32)
 
     def best(
@@ -153,6 +163,7 @@ class Index:
         np.save(part / "dense.npy", self.dense)
         np.save(part / "context.npy", self.context)
         self.tfidf.save(part, "tfidf")
+        self.context_tfidf.save(part, "context-tfidf")
         facts = {"format": FORMAT, "entries": len(self.entries), "calibration": asdict(self.calibration)}
         (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
         for path in part.iterdir():
@@ -167,12 +178,14 @@ class Index:
             facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if facts["format"] != FORMAT or facts["entries"] != len(entries):
                 return None
+            context, terms = np.load(folder / "context.npy", mmap_mode="r"), load_terms(folder)
             return cls(
                 entries,
                 encoder,
                 np.load(folder / "dense.npy", mmap_mode="r"),
-                np.load(folder / "context.npy", mmap_mode="r"),
-                Tfidf.load(folder, "tfidf", len(entries), load_terms(folder)),
+                context,
+                Tfidf.load(folder, "tfidf", len(entries), terms),
+                Tfidf.load(folder, "context-tfidf", len(context), terms),
                 Calibration(**facts["calibration"]),
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):

@@ -23,13 +23,13 @@ _SPACES = re.compile(r"\s\s+")
 _ARRAYS = ("starts", "rows", "weights", "idf")
 
 
-def char_ngrams(text: str) -> list[str]:
-    """Return the 1- to 3-grams of each word padded by one space, as scikit-learn's ``char_wb``."""
+def char_ngrams(text: str, longest: int = 3) -> list[str]:
+    """Return the 1- to ``longest``-grams of each word padded by a space, as scikit-learn's ``char_wb``."""
     grams: list[str] = []
     for word in _SPACES.sub(" ", text.lower()).split():
         padded = f" {word} "
         grams += padded
-        for n in (2, 3):
+        for n in range(2, longest + 1):
             grams += [padded[i : i + n] for i in range(len(padded) - n + 1)] if len(padded) > n else [padded]
     return grams
 

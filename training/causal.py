@@ -37,7 +37,7 @@ class Curriculum:
         self.pad = int(form.tokenizer.pad_token_id or 0)
         self._epochs: list[tuple[Batches, Batches]] = []
         for seed, conversations in enumerate(epochs):
-            parts = [form.sequence(c.turns, style=c.style) for c in conversations]
+            parts = [form.sequence(c.turns, style=c.style, speaker=c.speaker) for c in conversations]
             ids, starts = joined(np.array(part.ids[:longest], dtype=np.int32) for part in parts)
             reply, _ = joined(np.array(part.reply[:longest]) for part in parts)
             self._epochs.append(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from chatbot.dialogue import Turn
 from chatbot.knowledge import Knowledge, load_dialogues, load_knowledge
+from chatbot.resources import data_dir
 from chatbot.style import Style
 from training.corpora import read_jsonl
 from training.noise import noisy
@@ -22,10 +23,15 @@ _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
 
 
 class Conversation(NamedTuple):
-    """Turns to train on; ``style`` is the speech level of all replies, ``None``: as each shows it."""
+    """Turns to train on.
+
+    ``style`` is the speech level of all replies, ``None``: as each shows it. ``speaker`` is who replies,
+    ``None``: the bot itself.
+    """
 
     turns: list[Turn]
     style: Style | None
+    speaker: str | None = None
 
 
 def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversation]:
@@ -42,9 +48,13 @@ def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversati
         chained = earlier is not None and rng.random() < _CHAINED
         yield Conversation([*earlier.turns, *pair.turns], pair.style) if earlier and chained else pair
         before[pair.style] = pair
-    for turns, style in load_dialogues(data):
+    dialogues = load_dialogues(data)
+    if data is None:  # other people's manners, kept apart from what the bot itself may say
+        dialogues += load_dialogues(data_dir() / "dialogues" / "personas")
+    for turns, style in dialogues:
+        speaker = next((turn.name for turn in turns if turn.role == "assistant"), None)
         for _ in range(_DIALOGUE_WEIGHT):
-            yield Conversation(turns, style)
+            yield Conversation(turns, style, speaker)
 
 
 def _pairs(knowledge: Knowledge, rng: random.Random) -> Iterator[Conversation]:

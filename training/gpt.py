@@ -50,6 +50,7 @@ from training.corpora import pretraining_lines
 from training.dialogues import corpora_conversations, own_conversations
 from training.loop import fit
 from training.model_card import derived_card
+from training.muon import Muon
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
@@ -370,9 +371,7 @@ def optimizers(model: torch.nn.Module, scale: float) -> list[torch.optim.Optimiz
     inside = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in inside]
     return [
-        torch.optim.Muon(
-            matrices, lr=scale * RECIPE.muon_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
+        Muon(matrices, lr=scale * RECIPE.muon_rate, weight_decay=0.01),
         torch.optim.AdamW(rest, lr=scale * RECIPE.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
