@@ -127,8 +127,8 @@ _DEFLECTION = {
 def crisis(text: str) -> str | None:
     """Return ``suicide``, ``self-harm``, ``violence`` or ``abuse`` if ``text`` speaks of it, else ``None``.
 
-    The classifier decides; a pattern that matches counts as evidence, and decides where the
-    classifier's file is missing.
+    The classifier decides; a pattern that matches counts as evidence for danger, a daily idiom alone as
+    evidence against it. Where the classifier's file is missing the patterns decide.
     """
     pattern = matched_pattern(text)
     classifier = shipped_classifier()
@@ -137,6 +137,8 @@ def crisis(text: str) -> str | None:
     odds, likeliest = classifier.judge(text)
     if pattern:
         odds += classifier.evidence
+    elif _HARMLESS.search(squeeze(text)):
+        odds -= classifier.evidence
     return (pattern or likeliest) if odds >= classifier.threshold else None
 
 

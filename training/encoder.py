@@ -244,10 +244,14 @@ def contrast(
     work: Work,
     qa: Annotated[Path, typer.Option(help="Our intents.")] = Path("data/qa"),
     epochs: Annotated[int, typer.Option()] = RECIPE.contrast_epochs,
+    base: Annotated[
+        Path | None, typer.Option(help="Sentence encoder to go on from, as after writing new intents.")
+    ] = None,
 ) -> None:
     """Turn the pretrained model into a sentence encoder by contrastive training."""
     from datasets import Dataset
     from sentence_transformers import (
+        SentenceTransformer,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
@@ -257,7 +261,7 @@ def contrast(
         MultiDatasetBatchSamplers,
     )
 
-    model = fresh_sentence_encoder(work)
+    model = SentenceTransformer(str(base), device="cpu").float() if base else fresh_sentence_encoder(work)
     sets = paraphrase_sets(corpora, qa, RECIPE.parakqc_held_out, RECIPE.seed)
     rng = random.Random(RECIPE.seed)
     pairs = [
