@@ -12,19 +12,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
-from chatbot.models.crisis import DANGERS
 from chatbot.models.encoder import Encoder, Progress
 from chatbot.overlap import SET_PHRASE, Overlap
 from chatbot.privacy import mask
 from chatbot.resources import data_dir
-from chatbot.safety import acceptable
+from chatbot.safety import Danger, acceptable
 from chatbot.style import sentences, speech_level
 from chatbot.text import normalise, squeeze
 
@@ -42,8 +41,8 @@ NEAR_COSINE = 0.92
 HALVES = ("dev", "test")
 LABELS = {
     "unseen": {"ood", "unseen"},
-    "crisis": {*DANGERS, "none"},
-    "crisis_train": {*DANGERS, "none"},
+    "crisis": {*get_args(Danger), "none"},
+    "unknown": {"ood", "everyday"},
 }
 _LAUGHTER = re.compile("[ㅋㅎㅠㅜ]")
 _BLOCK = 1024  # rows compared at a time
@@ -250,7 +249,7 @@ class _Checker:
         if key in self.eval_texts:
             self.problem(place, f"'{row['text']}'이(가) 두 번 있어요.")
         self.eval_texts.add(key)
-        self.report.count(f"{file.stem} {row['label']}")
+        self.report.count(f"{file.parent.name}/{file.stem} {row['label']}")
 
     def finish(self) -> None:
         """Check what needs everything to have been read."""

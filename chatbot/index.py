@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from chatbot.knowledge import Entry, Knowledge, follow_ups, labelled_lines
 from chatbot.models.encoder import Encoder, Progress, Vectors
+from chatbot.models.ngram import classifier_path, shipped_classifier
 from chatbot.resources import data_dir, home_dir, private_dir
 from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms
@@ -29,11 +30,12 @@ Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
 
-FORMAT = 2
+FORMAT = 3
 # Weights to try, dense against TF-IDF, and context against the utterance itself.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+_UNKNOWN_GRID = np.linspace(0.0, 0.5, 11)
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,15 @@ class Calibration:
     """What was fitted on development data.
 
     ``dense_weight`` is the share of the dense score in the fused one. An entry with a context
-    gains ``context_weight * (similarity of contexts - context_pivot)``. ``floors`` holds, for
-    each scorer, the score under which the bot says it does not know.
+    gains ``context_weight * (similarity of contexts - context_pivot)``. An entry loses
+    ``unknown_weight`` times how much stranger the utterance is than its question. ``floors`` holds,
+    for each scorer, the score under which the bot says it does not know.
     """
 
     dense_weight: float = 0.5
     context_weight: float = 0.5
     context_pivot: float = 0.5
+    unknown_weight: float = 0.0
     floors: Mapping[str, float] | None = None
 
     def floor(self, scorer: Scorer) -> float:
@@ -59,13 +63,15 @@ class Calibration:
 class Similarities:
     """Cosines of one utterance with every entry: its own, and those of the turn before.
 
-    Those of the turn before are 0 where the entry has none.
+    Those of the turn before are 0 where the entry has none. ``strangeness`` is how likely the utterance
+    asks what no small talk can answer, in 0..1.
     """
 
     dense: Scores
     tfidf: Scores
     context_dense: Scores
     context_tfidf: Scores
+    strangeness: float
 
 
 class Index:
@@ -79,10 +85,12 @@ class Index:
         context: Vectors,
         tfidf: Tfidf,
         context_tfidf: Tfidf,
+        strangeness: Scores,
         calibration: Calibration,
     ) -> None:
         self.entries, self.encoder, self.calibration = entries, encoder, calibration
         self.dense, self.context, self.tfidf, self.context_tfidf = dense, context, tfidf, context_tfidf
+        self.strangeness = strangeness
         self.has_context = np.array([bool(e.context) for e in entries], dtype=bool)
 
     @classmethod
@@ -100,6 +108,7 @@ class Index:
             vectors[len(entries) :],
             tfidf,
             tfidf.over(contexts),
+            strangeness(questions),
             Calibration(),
         )
         index.calibration = calibrate(index, knowledge)
@@ -116,6 +125,7 @@ class Index:
             self.encoder.encode(contexts),
             self.tfidf.over(questions),
             self.tfidf.over(contexts),
+            strangeness(questions),
             self.calibration,
         )
 
@@ -128,7 +138,7 @@ class Index:
             before_dense[self.has_context] = self.context @ vectors[1]
             before_tfidf[self.has_context] = self.context_tfidf.similarities(context)
         own = (self.dense @ vectors[0], self.tfidf.similarities(text))
-        return Similarities(*own, before_dense, before_tfidf)
+        return Similarities(*own, before_dense, before_tfidf, float(strangeness([text])[0]))
 
     def score(
         self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None
@@ -137,6 +147,7 @@ class Index:
         fitted = calibration or self.calibration
         weight = {"fused": fitted.dense_weight, "dense": 1.0, "tfidf": 0.0}[scorer]
         own = weight * found.dense + (1 - weight) * found.tfidf
+        own -= fitted.unknown_weight * np.maximum(found.strangeness - self.strangeness, 0)
         before = weight * found.context_dense + (1 - weight) * found.context_tfidf
         bonus = fitted.context_weight * (before - fitted.context_pivot)
         return np.where(self.has_context, own + bonus, own).astype(np.float32)
@@ -162,6 +173,7 @@ class Index:
         private_dir(part)
         np.save(part / "dense.npy", self.dense)
         np.save(part / "context.npy", self.context)
+        np.save(part / "strangeness.npy", self.strangeness)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
         facts = {"format": FORMAT, "entries": len(self.entries), "calibration": asdict(self.calibration)}
@@ -186,6 +198,7 @@ class Index:
                 context,
                 Tfidf.load(folder, "tfidf", len(entries), terms),
                 Tfidf.load(folder, "context-tfidf", len(context), terms),
+                np.load(folder / "strangeness.npy", mmap_mode="r"),
                 Calibration(**facts["calibration"]),
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):
@@ -216,6 +229,8 @@ def index_key(knowledge: Knowledge, encoder: Encoder) -> str:
     fitted_on = hashlib.sha256()
     for name in ("unseen", "followups"):
         fitted_on.update((data_dir() / "eval" / f"{name}.jsonl").read_bytes())
+    if classifier_path("unknown").is_file():
+        fitted_on.update(classifier_path("unknown").read_bytes())
     together = f"{FORMAT}/{encoder.fingerprint}/{knowledge.fingerprint}/{fitted_on.hexdigest()}"
     return hashlib.sha256(together.encode()).hexdigest()[:20]
 
@@ -237,10 +252,11 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or leave_one_out(index.entries)
     found = [(index.compare(text), source, left_out) for text, source, left_out in own]
     dense_weight = _fit_dense_weight(index, found)
+    strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
     weighted = Calibration(dense_weight=dense_weight)
+    weighted = replace(weighted, unknown_weight=_fit_unknown(index, weighted, found, strangers))
     if index.context.shape[0]:
         weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
-    strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
     floors: dict[str, float] = {
         scorer: _fit_floor(
             [index.best(f, scorer, weighted, left_out)[0] for f, _, left_out in found],
@@ -248,7 +264,7 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
         )
         for scorer in SCORERS
     }
-    return Calibration(weighted.dense_weight, weighted.context_weight, weighted.context_pivot, floors)
+    return replace(weighted, floors=floors)
 
 
 def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
@@ -298,7 +314,9 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
     best = (-1.0, fitted)
     for weight in _CONTEXT_GRID:
         for pivot in _PIVOT_GRID:
-            tried = Calibration(fitted.dense_weight, round(float(weight), 3), round(float(pivot), 3))
+            tried = replace(
+                fitted, context_weight=round(float(weight), 3), context_pivot=round(float(pivot), 3)
+            )
             together = sum(
                 sum(index.best(f, "fused", tried)[1] == source for f, source in lines) / max(len(lines), 1)
                 for lines in (followed, alone_found)
@@ -306,6 +324,35 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
             if together > best[0]:
                 best = (together, tried)
     return best[1]
+
+
+def _fit_unknown(
+    index: Index,
+    fitted: Calibration,
+    found: list[tuple[Similarities, str, int]],
+    strangers: list[Similarities],
+) -> float:
+    """Return how much strangeness should count to part known lines from strange ones best."""
+    if not found:
+        return 0.0
+    best = (-1.0, 0.0)
+    for weight in _UNKNOWN_GRID:
+        tried = replace(fitted, unknown_weight=round(float(weight), 3))
+        known = np.array([index.best(f, "fused", tried, left_out)[0] for f, _, left_out in found])
+        strange = np.array([index.best(f, "fused", tried)[0] for f in strangers])
+        floor = _fit_floor(list(known), list(strange))
+        quality = float((known >= floor).mean() + (strange < floor).mean())
+        best = max(best, (quality, -tried.unknown_weight))  # of equals the smallest
+    return -best[1]
+
+
+def strangeness(texts: Sequence[str]) -> Scores:
+    """Return how likely each text asks for facts, live data or computing, float32 in 0..1."""
+    classifier = shipped_classifier("unknown")
+    if classifier is None:
+        return np.zeros(len(texts), dtype=np.float32)
+    odds = np.array([classifier.judge(text)[0] for text in texts], dtype=np.float64)
+    return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 
 def _fit_floor(known: list[float], strange: list[float]) -> float:

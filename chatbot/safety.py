@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from typing import Literal
 
 from chatbot.dialogue import Conversation, Reply
-from chatbot.models.crisis import shipped_classifier
+from chatbot.models.ngram import shipped_classifier
 from chatbot.resources import data_dir
 from chatbot.style import Style
 from chatbot.text import squeeze
 
 BACKEND = "safety"
+Danger = Literal["suicide", "self-harm", "violence", "abuse"]
 
 # 과자 살래, 혼자 살아: what looks like 자살 once spaces are gone. Looked for while they are there.
 _BUYING_OR_LIVING = re.compile(r"(?<=[가-힣])자\s+살|[혼과피모의여남사상감부글숫환]자살")
@@ -131,15 +133,15 @@ def crisis(text: str) -> str | None:
     evidence against it. Where the classifier's file is missing the patterns decide.
     """
     pattern = matched_pattern(text)
-    classifier = shipped_classifier()
+    classifier = shipped_classifier("crisis")
     if classifier is None:
         return pattern
     odds, likeliest = classifier.judge(text)
     if pattern:
-        odds += classifier.evidence
+        odds += classifier.decision["evidence"]
     elif _HARMLESS.search(squeeze(text)):
-        odds -= classifier.evidence
-    return (pattern or likeliest) if odds >= classifier.threshold else None
+        odds -= classifier.decision["evidence"]
+    return (pattern or likeliest) if odds >= classifier.decision["threshold"] else None
 
 
 def matched_pattern(text: str) -> str | None:

@@ -1,0 +1,175 @@
+"""The n-gram classifiers, from our own lines to the files that ship.
+
+    python -m training.classifiers crisis     who is in need
+    python -m training.classifiers unknown    what no small-talk bot can know
+
+Each learns from lines written for it (``data/classifiers/*.jsonl``), the dev half of its evaluation
+lines and, as ordinary talk, our indexed questions and dialogues. What it decides by comes from
+cross-validation: every line is judged by a model that has not seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge
+from chatbot.models.ngram import BUCKETS, NgramClassifier, classifier_path, features
+from chatbot.resources import data_dir
+from chatbot.safety import Danger, matched_pattern
+from training.corpora import read_jsonl
+from training.evaluate import DECLINING_TOPIC
+from training.noise import noisy
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+SEED = 20261121
+STRENGTH = 10.0  # inverse of the L2 penalty
+FOLDS = 5
+NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
+ORDINARY_WEIGHT = 0.6  # of an everyday question of ours: there are many
+MAX_ALARMS = 0.05  # of crisis look-alikes, by cross-validation
+
+Line = tuple[str, str]  # text, label
+
+
+@app.command()
+def crisis() -> None:
+    """Train the classifier of people in need and fit its threshold; print cross-validated figures."""
+    labels = ("none", *get_args(Danger))
+    lines = _written("crisis") + labelled_lines("crisis", "dev")
+    dev = np.arange(len(lines)) >= len(lines) - len(labelled_lines("crisis", "dev"))
+    odds, kinds = judged_unseen(lines, labels)
+    danger = np.array([label != "none" for _, label in lines])
+    matched = np.array([matched_pattern(text) is not None for text, _ in lines])
+    evidence, threshold = decide(odds, matched, danger, dev)
+    alarm = odds + evidence * matched >= threshold
+    classifier = trained(lines, labels)
+    classifier.decision = {"threshold": threshold, "evidence": evidence}
+    classifier.save(classifier_path("crisis"))
+    right_kind = [kind == label for kind, (_, label) in zip(kinds, lines, strict=True) if label != "none"]
+    figures = {
+        "lines": len(lines),
+        "dev recall": float(alarm[danger & dev].mean()),
+        "dev alarms": float(alarm[~danger & dev].mean()),
+        "recall": float(alarm[danger].mean()),
+        "alarms": float(alarm[~danger].mean()),
+        "right kind": float(np.mean(right_kind)),
+        **classifier.decision,
+    }
+    typer.echo(json.dumps(figures, indent=1))
+
+
+@app.command()
+def unknown() -> None:
+    """Train the classifier of what the bot cannot know; print cross-validated figures."""
+    labels = ("everyday", "ood")
+    eval_lines = [
+        (text, "ood" if label == "ood" else "everyday") for text, label in labelled_lines("unseen", "dev")
+    ]
+    lines = _written("unknown") + eval_lines
+    odds, _ = judged_unseen(lines, labels)
+    trained(lines, labels).save(classifier_path("unknown"))
+    strange = np.array([label == "ood" for _, label in lines])
+    figures = {
+        "lines": len(lines),
+        "recall": float((odds[strange] > 0).mean()),
+        "false alarms": float((odds[~strange] > 0).mean()),
+    }
+    typer.echo(json.dumps(figures, indent=1))
+
+
+def decide(
+    odds: npt.NDArray[np.float64],
+    matched: npt.NDArray[np.bool_],
+    danger: npt.NDArray[np.bool_],
+    dev: npt.NDArray[np.bool_],
+) -> tuple[float, float]:
+    """Return how much a matching pattern adds to the log-odds, and the threshold of an alarm.
+
+    The patterns were made with dev lines, which would trust them too much: the others say how far
+    they go. The threshold lets at most ``MAX_ALARMS`` of the look-alikes pass, of all and of dev alone.
+    """
+    weights = LogisticRegression(C=100).fit(np.c_[odds, matched][~dev], danger[~dev]).coef_[0]
+    evidence = max(0.0, float(weights[1] / weights[0]))
+    scores = odds + evidence * matched
+    limits = [np.quantile(scores[~danger & which], 1 - MAX_ALARMS) for which in (dev | ~dev, dev)]
+    return evidence, float(max(limits))
+
+
+def judged_unseen(lines: list[Line], labels: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[str]]:
+    """Return each line's log-odds and likeliest label, by a model trained on the other folds."""
+    odds, kinds = np.zeros(len(lines)), [""] * len(lines)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+    for seen, unseen in folds.split(lines, [label for _, label in lines]):
+        classifier = trained([lines[i] for i in seen], labels)
+        for i in unseen:
+            odds[i], kinds[i] = classifier.judge(lines[i][0])
+    return odds, kinds
+
+
+def trained(lines: list[Line], labels: Sequence[str]) -> NgramClassifier:
+    """Return a classifier of these lines, our own everyday talk counted to the first label."""
+    rng = random.Random(SEED)
+    rows: list[tuple[str, str, float]] = []
+    for text, label in lines:
+        rows += [
+            (text, label, 1.0),
+            (noisy(text, rng), label, NOISY_WEIGHT),
+            (text.replace(" ", ""), label, NOISY_WEIGHT),
+        ]
+    rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary_talk()]
+    texts = [text for text, _, _ in rows]
+    rarity = _rarity(texts)
+    model = LogisticRegression(C=STRENGTH, max_iter=3000, class_weight="balanced")
+    model.fit(
+        _matrix([features(text, rarity) for text in texts]),
+        [labels.index(label) for _, label, _ in rows],
+        sample_weight=[weight for _, _, weight in rows],
+    )
+    weights, bias = model.coef_, model.intercept_
+    if len(labels) == 2:  # scikit-learn keeps one row for two classes
+        weights, bias = np.concatenate([0 * weights, weights]), np.array([0.0, bias[0]])
+    return NgramClassifier(labels, weights, bias, rarity, {})
+
+
+def ordinary_talk() -> list[str]:
+    """Return our indexed questions and what people say in our dialogues.
+
+    What the bot declines is left out: to the one classifier it is strange, to the other no loss.
+    """
+    said = {turn.text for turns, _ in load_dialogues() for turn in turns if turn.role == "user"}
+    asked = {
+        q for intent in load_knowledge().intents if intent.topic != DECLINING_TOPIC for q in intent.questions
+    }
+    return sorted(asked | said)
+
+
+def _written(name: str) -> list[Line]:
+    rows = read_jsonl(data_dir() / "classifiers" / f"{name}.jsonl")
+    return [(row["text"], row["label"]) for row in rows]
+
+
+def _rarity(texts: list[str]) -> npt.NDArray[np.float64]:
+    """Return the smoothed inverse document frequency of every bucket, ``(BUCKETS,)``."""
+    seen_in = np.bincount(np.concatenate([features(text)[0] for text in texts]), minlength=BUCKETS)
+    return np.log((1 + len(texts)) / (1 + seen_in)) + 1
+
+
+def _matrix(vectors: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]) -> csr_matrix:
+    starts = np.cumsum([0] + [len(columns) for columns, _ in vectors])
+    columns, values = (np.concatenate(part) for part in zip(*vectors, strict=True))
+    return csr_matrix((values, columns, starts), shape=(len(vectors), BUCKETS))
+
+
+if __name__ == "__main__":
+    app()
