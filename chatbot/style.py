@@ -17,7 +17,7 @@ _HANGUL_WORD = re.compile(r"[가-힣]+$")
 # Syllables that close in ㅂ: 합니다 and 합니까 are polite, 아니다 and 하니까 are not.
 _B = "[" + "".join(chr(code) for code in range(ord("가") + 17, ord("힣") + 1, 28)) + "]"
 _POLITE = re.compile(rf"(요|{_B}니다|{_B}니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$")
-_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|가요|고요)$")
+_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|(?:대중|인기)가요)$|^고요$")
 # Open syllables in ㅝ and ㅕ end contracted 반말: 반가워, 그려, 던져.
 _CONTRACTED = (
     "[" + "".join(chr(ord("가") + (lead * 21 + vowel) * 28) for lead in range(19) for vowel in (6, 14)) + "]"

@@ -55,6 +55,10 @@ def test_one_line_and_squeeze() -> None:
         ("ㅇㅇ", None),
         ("hello", None),
         ("필요", None),
+        ("뭐라고 하던가요?", "polite"),
+        ("어디 가요?", "polite"),
+        ("밥 먹고요", "polite"),
+        ("요즘 인기가요", None),
     ],
 )
 def test_speech_level(text: str, level: str | None) -> None:
