@@ -21,6 +21,7 @@ from chatbot.style import Style
 from chatbot.text import squeeze
 
 BACKEND = "safety"
+_TOO_SHORT = 3  # letters
 Danger = Literal["suicide", "self-harm", "violence", "abuse"]
 
 # 과자 살래, 혼자 살아: what looks like 자살 once spaces are gone. Looked for while they are there.
@@ -130,11 +131,12 @@ def crisis(text: str) -> str | None:
     """Return ``suicide``, ``self-harm``, ``violence`` or ``abuse`` if ``text`` speaks of it, else ``None``.
 
     The classifier decides; a pattern that matches counts as evidence for danger, a daily idiom alone as
-    evidence against it. Where the classifier's file is missing the patterns decide.
+    evidence against it. Where the classifier's file is missing, or a word says too little to judge by,
+    the patterns decide.
     """
     pattern = matched_pattern(text)
     classifier = shipped_classifier("crisis")
-    if classifier is None:
+    if classifier is None or len(squeeze(text)) <= _TOO_SHORT:
         return pattern
     odds, likeliest = classifier.judge(text)
     if pattern:

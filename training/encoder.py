@@ -25,6 +25,7 @@ import typer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn import functional as F
 
+from chatbot.models.checkpoint import read_description
 from training.batches import Batches, tokenised_lines
 from training.corpora import paraphrase_sets, pretraining_lines, sample_pairs, scored_pairs
 from training.loop import fit
@@ -263,14 +264,17 @@ def contrast(
 
     model = SentenceTransformer(str(base), device="cpu").float() if base else fresh_sentence_encoder(work)
     sets = paraphrase_sets(corpora, qa, RECIPE.parakqc_held_out, RECIPE.seed)
-    rng = random.Random(RECIPE.seed)
+    # What a base has been through before is a fact about the weights, too.
+    earlier = read_description(base).get("contrast", []) if base else []
+    seed = RECIPE.seed + 100 * len(earlier)  # other pairs and other noise in every round
+    rng = random.Random(seed)
     pairs = [
         (
             noisy(a, rng) if rng.random() < RECIPE.noise else a,
             noisy(b, rng) if rng.random() < RECIPE.noise else b,
         )
         for epoch in range(epochs)
-        for a, b in sample_pairs(sets, PAIRS_PER_SET, RECIPE.seed + epoch)
+        for a, b in sample_pairs(sets, PAIRS_PER_SET, seed + epoch)
     ]
     scored = scored_pairs(corpora)
     typer.echo(f"{len(sets)} paraphrase sets, {len(pairs)} pairs, {len(scored)} scored pairs")
@@ -307,8 +311,10 @@ def contrast(
             "similarity": CoSENTLoss(model),
         },
     )
-    trainer.train()
+    done = trainer.train()
     model.save_pretrained(str(work / "encoder"))
+    facts = {"steps": done.global_step, "pairs": len(pairs), "epochs": epochs}
+    (work / "contrast.json").write_text(json.dumps([*earlier, facts]))
 
 
 def fresh_sentence_encoder(work: Path) -> SentenceTransformer:
@@ -356,6 +362,7 @@ def card(
     facts = {
         "recipe": asdict(RECIPE),
         "pretraining": json.loads((work / "pretrain.json").read_text()),
+        "contrast": json.loads((work / "contrast.json").read_text()),
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             "qa": figures,

@@ -39,11 +39,21 @@ GPT_SOURCES = tuple(
 )
 
 
+def _rounds(rounds: list[dict[str, int]]) -> str:
+    """Say how often contrastive training was taken up, and for how long."""
+    steps = [f"{spent['steps']:,} steps over {spent['pairs']:,} pairs" for spent in rounds]
+    return (
+        f"First {steps[0]}; after new words were written, {', then '.join(steps[1:])}."
+        if steps[1:]
+        else f"{steps[0]}."
+    )
+
+
 def write_encoder_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` and ``chatbot.json`` beside an encoder.
 
-    ``facts`` holds ``recipe``, ``pretraining`` (steps, tokens, minutes), ``data_fingerprint`` (of the
-    intents it was trained on) and ``metrics``.
+    ``facts`` holds ``recipe``, ``pretraining`` (steps, tokens, minutes), ``contrast`` (steps, pairs and epochs
+    of each round), ``data_fingerprint`` (of the intents it was trained on) and ``metrics``.
     """
     metrics, recipe, spent = facts["metrics"], facts["recipe"], facts["pretraining"]
     scorers, floor = metrics["qa"]["scorers"], metrics["qa"]["floor"]["fused"]
@@ -91,7 +101,7 @@ turn before, in {_pc(follow_ups["without_context"])} without it.
 2. First word vectors by factorising the co-occurrence counts (positive PMI).
 3. Masked language modelling: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores.
 4. Contrastive training on paraphrases (multiple negatives ranking) and scored pairs (CoSENT), a
-   share of the sentences with typing noise.
+   share of the sentences with typing noise. {_rounds(facts["contrast"])}
 
 | setting | value |
 |---|---|
