@@ -341,7 +341,7 @@ def _fit_unknown(
         known = np.array([index.best(f, "fused", tried, left_out)[0] for f, _, left_out in found])
         strange = np.array([index.best(f, "fused", tried)[0] for f in strangers])
         floor = _fit_floor(list(known), list(strange))
-        quality = float((known >= floor).mean() + (strange < floor).mean())
+        quality = min(float((known >= floor).mean()), float((strange < floor).mean()))
         best = max(best, (quality, -tried.unknown_weight))  # of equals the smallest
     return -best[1]
 
@@ -356,10 +356,10 @@ def strangeness(texts: Sequence[str]) -> Scores:
 
 
 def _fit_floor(known: list[float], strange: list[float]) -> float:
-    """Return the score that best parts known lines from strange ones (mean of both hit rates)."""
+    """Return the score at which known lines pass as often as strange ones are kept out."""
     if not known:  # no answer has two wordings: only the most familiar of the strange lines may pass
         return round(float(np.quantile(strange, 0.95)), 4)
     inside, outside = np.array(known), np.array(strange)
     tries = np.unique(np.concatenate([inside, outside]))
-    quality = [float((inside >= t).mean() + (outside < t).mean()) for t in tries]
+    quality = [min(float((inside >= t).mean()), float((outside < t).mean())) for t in tries]
     return round(float(tries[int(np.argmax(quality))]), 4)
