@@ -35,6 +35,7 @@ FORMAT = 3
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+_ENOUGH = 1000  # lines to fit on: more only take time
 _UNKNOWN_GRID = np.linspace(0.0, 0.5, 11)
 
 
@@ -250,6 +251,7 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
     """
     own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or leave_one_out(index.entries)
+    own = own[:: max(1, len(own) // _ENOUGH)]
     found = [(index.compare(text), source, left_out) for text, source, left_out in own]
     dense_weight = _fit_dense_weight(index, found)
     strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
@@ -305,7 +307,7 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
     contexts = [e.context for e in index.entries if e.context]
     alone = [
         (text, contexts[i * 7919 % len(contexts)], source)
-        for i, (text, source) in enumerate(own[:: max(1, len(own) // max(1, 5 * len(items)))])
+        for i, (text, source) in enumerate(own[:: max(1, len(own) // max(1, 3 * len(items)))])
     ]
     if not items:
         return fitted
