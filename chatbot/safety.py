@@ -143,7 +143,7 @@ def crisis(text: str) -> str | None:
         odds += classifier.decision["evidence"]
     elif _HARMLESS.search(squeeze(text)):
         odds -= classifier.decision["evidence"]
-    return (pattern or likeliest) if odds >= classifier.decision["threshold"] else None
+    return (pattern or likeliest) if odds > classifier.decision["threshold"] else None
 
 
 def matched_pattern(text: str) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from chatbot.datacheck import check, merged
 from chatbot.errors import ChatbotError
 from chatbot.models.encoder import load_encoder
+from chatbot.resources import data_dir
 
 
 def intent(**changes: Any) -> dict[str, Any]:
@@ -196,3 +197,19 @@ def test_sentences_that_stand_in_other_text_are_found(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(ChatbotError, match="empty"):
         check(file, against=empty)
+
+
+def test_the_readme_of_the_data_counts_what_is_there() -> None:
+    report = check()
+    assert report.problems == []
+    text = (data_dir() / "README.md").read_text(encoding="utf-8")
+    table = text.split("<!-- counts -->")[1].split("<!-- /counts -->")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[3:]]
+    assert {name: int(count.replace(",", "")) for name, count in rows} == report.counts
+
+
+def test_what_ships_is_as_large_as_it_says() -> None:
+    counts = check().counts
+    assert counts["의도"] >= 2500 and counts["주제"] >= 40
+    assert counts["질문(비슷한 것을 합치면)"] >= 12_000 and counts["답"] >= 10_000
+    assert counts["대화"] >= 800 and counts["이름 있는 사람들의 대화"] >= 150

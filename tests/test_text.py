@@ -59,6 +59,11 @@ def test_one_line_and_squeeze() -> None:
         ("어디 가요?", "polite"),
         ("밥 먹고요", "polite"),
         ("요즘 인기가요", None),
+        ("이런 대우까지 받아야 하나 싶어서 서글퍼", "casual"),
+        ("기름값 너무 비싸", "casual"),
+        ("눈이 빨개", "casual"),
+        ("야근 날아감", "casual"),
+        ("몸이 안 움직여져요 마냥 늘어지고 싶고", "polite"),
     ],
 )
 def test_speech_level(text: str, level: str | None) -> None:

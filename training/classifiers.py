@@ -35,6 +35,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 SEED = 20261121
 STRENGTH = 10.0  # inverse of the L2 penalty
 FOLDS = 5
+NOISY_COPIES = 3
 NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
 ORDINARY_WEIGHT = 1.0  # of an everyday utterance of ours
 MAX_ALARMS = 0.05  # of crisis look-alikes, by cross-validation
@@ -52,7 +53,7 @@ def crisis() -> None:
     danger = np.array([label != "none" for _, label in lines])
     matched = np.array([matched_pattern(text) is not None for text, _ in lines])
     evidence, threshold = decide(odds, matched, danger, dev)
-    alarm = odds + evidence * matched >= threshold
+    alarm = odds + evidence * matched > threshold
     classifier = trained(lines, labels)
     classifier.decision = {"threshold": threshold, "evidence": evidence}
     classifier.save(classifier_path("crisis"))
@@ -102,7 +103,9 @@ def decide(
     weights = LogisticRegression(C=100).fit(np.c_[odds, matched][~dev], danger[~dev]).coef_[0]
     evidence = max(0.0, float(weights[1] / weights[0]))
     scores = odds + evidence * matched
-    limits = [np.quantile(scores[~danger & which], 1 - MAX_ALARMS) for which in (dev | ~dev, dev)]
+    limits = [
+        np.quantile(scores[~danger & which], 1 - MAX_ALARMS, method="higher") for which in (dev | ~dev, dev)
+    ]
     return evidence, float(max(limits))
 
 
@@ -124,8 +127,8 @@ def trained(lines: list[Line], labels: Sequence[str]) -> NgramClassifier:
     for text, label in lines:
         rows += [
             (text, label, 1.0),
-            (noisy(text, rng), label, NOISY_WEIGHT),
             (text.replace(" ", ""), label, NOISY_WEIGHT),
+            *((noisy(text, rng), label, NOISY_WEIGHT) for _ in range(NOISY_COPIES)),
         ]
     rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary_talk()]
     texts = [text for text, _, _ in rows]
