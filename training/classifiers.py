@@ -37,7 +37,7 @@ STRENGTH = 10.0  # inverse of the L2 penalty
 FOLDS = 5
 NOISY_COPIES = 3
 NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
-ORDINARY_WEIGHT = 1.0  # of an everyday utterance of ours
+ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
 MAX_ALARMS = 0.05  # of crisis look-alikes, by cross-validation
 
 Line = tuple[str, str]  # text, label
