@@ -34,9 +34,9 @@ def test_the_turn_before_helps(figures: dict) -> None:
 
 
 def test_the_floor_declines_more_strangers_than_friends(figures: dict) -> None:
-    for found in figures["floor"].values():
+    for scorer, found in figures["floor"].items():
         assert 1 - found["coverage"] < found["ood_declined"]
-        assert found["accuracy_when_answered"] > 0.5
+        assert found["accuracy_when_answered"] > figures["scorers"][scorer]["top1"]
 
 
 def test_the_report_says_it_in_korean(figures: dict) -> None:

@@ -71,7 +71,7 @@ def test_it_says_in_varied_words_that_it_does_not_know_and_offers_questions(
 
 
 def test_a_follow_up_depends_on_what_came_before(backend: RetrievalBackend) -> None:
-    entries = [e for e in backend.knowledge.entries if e.question == "왜?"][:4]
+    entries = [e for e in backend.knowledge.entries if e.question == "왜?" and e.context][:4]
     assert len(entries) == 4
     dialogues = backend.knowledge.entries
     replies = []
