@@ -52,9 +52,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-history_app = typer.Typer(help="지난 대화 보기, 찾기, 내보내기, 지우기", no_args_is_help=True)
 SHOWN_WARNINGS = 20
 
+history_app = typer.Typer(help="지난 대화 보기, 찾기, 내보내기, 지우기", no_args_is_help=True)
 data_app = typer.Typer(help="질문과 답 데이터", no_args_is_help=True)
 app.add_typer(history_app, name="history")
 app.add_typer(data_app, name="data")
@@ -330,7 +330,7 @@ def data_check(
     from chatbot.screens.progress import ProgressReport
 
     with ProgressReport("검사하는 중") as progress:
-        report = check(file, against=against, encoder=load_encoder() if encoder else None, progress=progress)
+        report = check(file, against=against, encoder=load_encoder if encoder else None, progress=progress)
     if as_json:
         _json(dataclasses.asdict(report))
     else:

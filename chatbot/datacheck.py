@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +25,7 @@ from chatbot.privacy import mask
 from chatbot.resources import data_dir
 from chatbot.safety import Danger, acceptable
 from chatbot.style import sentences, speech_level
-from chatbot.text import normalise, squeeze
+from chatbot.text import normalise, same_words
 
 MIN_QUESTIONS = 3
 MIN_ANSWERS = 2
@@ -65,14 +65,15 @@ def check(
     path: Path | None = None,
     *,
     against: Path | None = None,
-    encoder: Encoder | None = None,
+    encoder: Callable[[], Encoder] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Check one file, or a folder laid out as ``data/`` (the shipped one by default).
 
     With ``against``, sentences that stand in the text files of that folder, too, are errors, except
-    for set phrases under ten syllables, which are counted. With ``encoder``, questions of different
-    intents that it finds all but equal are warned of. ``progress`` is told how far either has come.
+    for set phrases under ten syllables, which are counted. With ``encoder``, called only where there
+    are intents, questions of different ones that it finds all but equal are warned of. ``progress`` is
+    told how far either has come.
 
     Raises:
         ChatbotError: there is no such file or folder, or nothing in it to check.
@@ -95,8 +96,8 @@ def check(
             except (AttributeError, KeyError, TypeError, ValueError):
                 checker.problem(place, "항목의 형태가 달라요. 글은 따옴표로, 여러 개는 [ ]로 써 주세요.")
     checker.finish()
-    if encoder:
-        checker.near_duplicates(encoder, progress)
+    if encoder and checker.questions:
+        checker.near_duplicates(encoder(), progress)
     if against:
         checker.against(against, progress)
     return report
@@ -106,7 +107,7 @@ def merged(questions: list[str]) -> int:
     """Return how many wordings are left when those with an edit similarity of 0.85 or more are one."""
     kept: list[str] = []
     for text in questions:
-        key = squeeze(text) or text
+        key = same_words(text)
         if all(Levenshtein.normalized_similarity(key, other) < SAME_WORDING for other in kept):
             kept.append(key)
     return len(kept)
@@ -159,7 +160,7 @@ class _Checker:
         elif {"question", "answer"} <= row.keys():
             self._text(row["question"], place)
             self._text(row["answer"], place)
-            self.answer_uses[row["answer"]].add(squeeze(row["question"]))
+            self.answer_uses[row["answer"]].add(same_words(row["question"]))
             self.report.count("질문과 답")
         else:
             self.problem(place, '{"question": "안녕", "answer": "반가워"}처럼 알려진 형식으로 써 주세요.')
@@ -187,7 +188,7 @@ class _Checker:
                 self._text(text, place)
                 if len(text) > MAX_QUESTION:
                     self.warn(place, f"'{text}': 질문이 {MAX_QUESTION}자보다 길어요.")
-                key = squeeze(text) or text
+                key = same_words(text)
                 if key in self.wordings:
                     other, other_kind = self.wordings[key]
                     self.problem(place, f"'{text}'이(가) {other}의 {other_kind}에도 있어요.")
@@ -202,7 +203,7 @@ class _Checker:
                 self.problem(place, f"{style} 답이 {MIN_ANSWERS}개보다 적어요.")
             for text in answers:
                 self._answer(text, style, place)
-                self.answer_uses[squeeze(text) or text].add(row["id"])
+                self.answer_uses[same_words(text)].add(row["id"])
                 self.report.count("답")
         self.report.count("의도")
 
@@ -245,7 +246,7 @@ class _Checker:
         known = LABELS.get(file.stem)
         if known and row["label"] not in known:
             self.problem(place, f"label '{row['label']}'은(는) 없는 값이에요.")
-        key = squeeze(row.get("text", "")) or row.get("text", "")
+        key = same_words(row.get("text", ""))
         if key in self.eval_texts:
             self.problem(place, f"'{row['text']}'이(가) 두 번 있어요.")
         self.eval_texts.add(key)
@@ -269,8 +270,6 @@ class _Checker:
 
     def near_duplicates(self, encoder: Encoder, progress: Progress | None) -> None:
         """Warn of questions of two intents whose embeddings all but coincide, nearest first."""
-        if len(self.topics) == 0:
-            return
         vectors = encoder.encode([text for _, text in self.questions], progress)
         owners = np.unique([owner for owner, _ in self.questions], return_inverse=True)[1]
         found: list[tuple[float, int, int]] = []

@@ -260,11 +260,7 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     if index.context.shape[0]:
         weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
     floors: dict[str, float] = {
-        scorer: _fit_floor(
-            [index.best(f, scorer, weighted, left_out)[0] for f, _, left_out in found],
-            [index.best(f, scorer, weighted)[0] for f in strangers],
-        )
-        for scorer in SCORERS
+        scorer: _fit_floor(*_top_scores(index, scorer, weighted, found, strangers)) for scorer in SCORERS
     }
     return replace(weighted, floors=floors)
 
@@ -340,12 +336,22 @@ def _fit_unknown(
     best = (-1.0, 0.0)
     for weight in _UNKNOWN_GRID:
         tried = replace(fitted, unknown_weight=round(float(weight), 3))
-        known = np.array([index.best(f, "fused", tried, left_out)[0] for f, _, left_out in found])
-        strange = np.array([index.best(f, "fused", tried)[0] for f in strangers])
-        floor = _fit_floor(list(known), list(strange))
-        quality = min(float((known >= floor).mean()), float((strange < floor).mean()))
+        known, strange = _top_scores(index, "fused", tried, found, strangers)
+        quality = _parted(known, strange, _fit_floor(known, strange))
         best = max(best, (quality, -tried.unknown_weight))  # of equals the smallest
     return -best[1]
+
+
+def _top_scores(
+    index: Index,
+    scorer: Scorer,
+    fitted: Calibration,
+    found: list[tuple[Similarities, str, int]],
+    strangers: list[Similarities],
+) -> tuple[Scores, Scores]:
+    """Return the best score of every known line and of every strange one."""
+    known = [index.best(f, scorer, fitted, left_out)[0] for f, _, left_out in found]
+    return np.array(known), np.array([index.best(f, scorer, fitted)[0] for f in strangers])
 
 
 def strangeness(texts: Sequence[str]) -> Scores:
@@ -357,11 +363,15 @@ def strangeness(texts: Sequence[str]) -> Scores:
     return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 
-def _fit_floor(known: list[float], strange: list[float]) -> float:
+def _fit_floor(known: Scores, strange: Scores) -> float:
     """Return the score at which known lines pass as often as strange ones are kept out."""
-    if not known:  # no answer has two wordings: only the most familiar of the strange lines may pass
+    if not len(known):  # no answer has two wordings: only the most familiar of the strange lines may pass
         return round(float(np.quantile(strange, 0.95)), 4)
-    inside, outside = np.array(known), np.array(strange)
-    tries = np.unique(np.concatenate([inside, outside]))
-    quality = [min(float((inside >= t).mean()), float((outside < t).mean())) for t in tries]
+    tries = np.unique(np.concatenate([known, strange]))
+    quality = [_parted(known, strange, t) for t in tries]
     return round(float(tries[int(np.argmax(quality))]), 4)
+
+
+def _parted(known: Scores, strange: Scores, floor: float) -> float:
+    """Return the smaller of the shares that pass and that are kept out as they should."""
+    return min(float((known >= floor).mean()), float((strange < floor).mean()))

@@ -15,7 +15,7 @@ from chatbot.dialogue import Turn
 from chatbot.errors import ChatbotError
 from chatbot.resources import data_dir, home_dir, write_private
 from chatbot.style import Style, speech_level
-from chatbot.text import normalise, one_line, squeeze
+from chatbot.text import normalise, one_line, same_words
 
 TAUGHT = "taught"
 
@@ -153,8 +153,8 @@ def teach(question: str, answer: str) -> None:
         raise DataError("빈 말은 배울 수 없어요. '/teach 대답'처럼 써 주세요.")
     rows = [{"question": question, "answer": answer}]
     if path.exists():
-        key = _same_question(question)
-        rows = [row for row in _json_lines(path) if _same_question(row["question"]) != key] + rows
+        key = same_words(question)
+        rows = [row for row in _json_lines(path) if same_words(row["question"]) != key] + rows
     try:
         write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     except OSError as error:
@@ -219,7 +219,7 @@ def _load(name: str, files: list[Path]) -> Knowledge:
                     entries += _dialogue_entries(row, f"{path.stem}:{line}")
                 else:
                     question, answer = _pair(row)
-                    pairs.setdefault(_same_question(question), (question, []))[1].append(answer)
+                    pairs.setdefault(same_words(question), (question, []))[1].append(answer)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise _malformed(path, line, error) from error
     own = [Entry(q, i.answers) for i in intents for q in i.questions]
@@ -245,11 +245,6 @@ def _files(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: .jsonl이나 .csv 파일이 없어요. 폴더를 확인해 주세요.")
     return files
-
-
-def _same_question(question: str) -> str:
-    """Return what two spellings of one question share; ``??`` is itself."""
-    return squeeze(question) or question
 
 
 def _read(path: Path) -> str:

@@ -69,15 +69,16 @@ def _text_suffix(path: Path) -> str:
 
 def _texts(path: Path) -> Iterator[str]:
     opener: Any = gzip.open if path.suffix == ".gz" else open
+    suffix = _text_suffix(path)
     with opener(path, "rt", encoding="utf-8") as file:
         for line in file:
-            if _text_suffix(path) in (".jsonl", ".json"):
+            if suffix in (".jsonl", ".json"):
                 try:
                     yield from _strings(json.loads(line))
                     continue
                 except json.JSONDecodeError:
                     pass  # part of a document over several lines
-            elif _text_suffix(path) in (".csv", ".tsv"):
+            elif suffix in (".csv", ".tsv"):
                 yield from line.replace('"', "").split("\t" if "\t" in line else ",")
             yield line
 

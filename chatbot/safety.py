@@ -136,12 +136,13 @@ def crisis(text: str) -> str | None:
     """
     pattern = matched_pattern(text)
     classifier = shipped_classifier("crisis")
-    if classifier is None or len(squeeze(text)) <= _TOO_SHORT:
+    plain = squeeze(text)
+    if classifier is None or len(plain) <= _TOO_SHORT:
         return pattern
     odds, likeliest = classifier.judge(text)
     if pattern:
         odds += classifier.decision["evidence"]
-    elif _HARMLESS.search(squeeze(text)):
+    elif _HARMLESS.search(plain):
         odds -= classifier.decision["evidence"]
     return (pattern or likeliest) if odds > classifier.decision["threshold"] else None
 

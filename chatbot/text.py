@@ -39,6 +39,11 @@ def squeeze(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFC", text))).casefold()
 
 
+def same_words(text: str) -> str:
+    """Return what two spellings of one text share, its :func:`squeeze`; ``??`` is itself."""
+    return squeeze(text) or text
+
+
 def compatibility_jamo(text: str) -> str:
     """Turn conjoining jamo (U+1100 and on) that stand alone back into the ones people type.
 

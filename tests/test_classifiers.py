@@ -44,11 +44,8 @@ def test_features_are_a_unit_vector_and_see_through_letter_spacing() -> None:
     assert len(features("")[0]) == 0
 
 
-def test_a_classifier_learns_and_comes_back_from_its_file(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recipe, "ordinary_talk", lambda: ["밥 먹었어?", "내일 뭐 해"])
-    trained = recipe.trained(LINES, LABELS)
+def test_a_classifier_learns_and_comes_back_from_its_file(elsewhere: Path) -> None:
+    trained = recipe.trained(LINES, LABELS, ["밥 먹었어?", "내일 뭐 해"])
     trained.decision = {"threshold": 0.0, "evidence": 1.0}
     trained.save(elsewhere)
     loaded = shipped_classifier("crisis")
@@ -60,12 +57,11 @@ def test_a_classifier_learns_and_comes_back_from_its_file(
         assert odds == pytest.approx(trained.judge(text)[0], abs=0.05)
 
 
-def test_two_labels_are_told_apart_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "ordinary_talk", lambda: ["밥 먹었어?"])
+def test_two_labels_are_told_apart_too() -> None:
     lines = [(f"{who} 몇 년도에 일어났어", "ood") for who in WHO] + [
         (f"{who} 좀 졸려", "everyday") for who in WHO
     ]
-    trained = recipe.trained(lines, ("everyday", "ood"))
+    trained = recipe.trained(lines, ("everyday", "ood"), ["밥 먹었어?"])
     assert trained.weights.shape == (2, BUCKETS)
     assert trained.judge("그건 몇 년도에 일어났어")[0] > 0 > trained.judge("나 좀 졸려")[0]
 

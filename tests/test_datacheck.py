@@ -171,7 +171,7 @@ def test_the_encoder_finds_questions_of_two_intents_that_mean_the_same(tmp_path:
         another(2, questions=["오늘 진짜 피곤해요", "기차를 놓쳤어", "라면 먹고 싶다"]),
     ]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    report = check(file, encoder=load_encoder())
+    report = check(file, encoder=load_encoder)
     assert report.counts["다른 의도와 뜻이 겹치는 질문"] == 1
     assert any("오늘 진짜 피곤해요" in warning for warning in report.warnings)
 

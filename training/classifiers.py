@@ -47,14 +47,15 @@ Line = tuple[str, str]  # text, label
 def crisis() -> None:
     """Train the classifier of people in need and fit its threshold; print cross-validated figures."""
     labels = ("none", *get_args(Danger))
-    lines = _written("crisis") + labelled_lines("crisis", "dev")
-    dev = np.arange(len(lines)) >= len(lines) - len(labelled_lines("crisis", "dev"))
-    odds, kinds = judged_unseen(lines, labels)
+    written, ordinary = _written("crisis"), ordinary_talk()
+    lines = written + labelled_lines("crisis", "dev")
+    dev = np.arange(len(lines)) >= len(written)
+    odds, kinds = judged_unseen(lines, labels, ordinary)
     danger = np.array([label != "none" for _, label in lines])
     matched = np.array([matched_pattern(text) is not None for text, _ in lines])
     evidence, threshold = decide(odds, matched, danger, dev)
     alarm = odds + evidence * matched > threshold
-    classifier = trained(lines, labels)
+    classifier = trained(lines, labels, ordinary)
     classifier.decision = {"threshold": threshold, "evidence": evidence}
     classifier.save(classifier_path("crisis"))
     right_kind = [kind == label for kind, (_, label) in zip(kinds, lines, strict=True) if label != "none"]
@@ -78,8 +79,9 @@ def unknown() -> None:
         (text, "ood" if label == "ood" else "everyday") for text, label in labelled_lines("unseen", "dev")
     ]
     lines = _written("unknown") + eval_lines
-    odds, _ = judged_unseen(lines, labels)
-    trained(lines, labels).save(classifier_path("unknown"))
+    ordinary = ordinary_talk()
+    odds, _ = judged_unseen(lines, labels, ordinary)
+    trained(lines, labels, ordinary).save(classifier_path("unknown"))
     strange = np.array([label == "ood" for _, label in lines])
     figures = {
         "lines": len(lines),
@@ -109,19 +111,21 @@ def decide(
     return evidence, float(max(limits))
 
 
-def judged_unseen(lines: list[Line], labels: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[str]]:
+def judged_unseen(
+    lines: list[Line], labels: Sequence[str], ordinary: list[str]
+) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Return each line's log-odds and likeliest label, by a model trained on the other folds."""
     odds, kinds = np.zeros(len(lines)), [""] * len(lines)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     for seen, unseen in folds.split(lines, [label for _, label in lines]):
-        classifier = trained([lines[i] for i in seen], labels)
+        classifier = trained([lines[i] for i in seen], labels, ordinary)
         for i in unseen:
             odds[i], kinds[i] = classifier.judge(lines[i][0])
     return odds, kinds
 
 
-def trained(lines: list[Line], labels: Sequence[str]) -> NgramClassifier:
-    """Return a classifier of these lines, our own everyday talk counted to the first label."""
+def trained(lines: list[Line], labels: Sequence[str], ordinary: list[str]) -> NgramClassifier:
+    """Return a classifier of these lines, ``ordinary`` talk counted to the first label."""
     rng = random.Random(SEED)
     rows: list[tuple[str, str, float]] = []
     for text, label in lines:
@@ -130,7 +134,7 @@ def trained(lines: list[Line], labels: Sequence[str]) -> NgramClassifier:
             (text.replace(" ", ""), label, NOISY_WEIGHT),
             *((noisy(text, rng), label, NOISY_WEIGHT) for _ in range(NOISY_COPIES)),
         ]
-    rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary_talk()]
+    rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary]
     texts = [text for text, _, _ in rows]
     rarity = _rarity(texts)
     model = LogisticRegression(C=STRENGTH, max_iter=3000, class_weight="balanced")
