@@ -71,9 +71,10 @@ def test_patterns_decide_where_the_file_is_missing(elsewhere: Path) -> None:
     assert safety.crisis("자살하고 싶어요") == "suicide" and safety.crisis("점심 먹었어") is None
 
 
-def test_a_damaged_file_is_as_good_as_none(elsewhere: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"not a zip", b"PK\x03\x04 cut short"])
+def test_a_damaged_file_is_as_good_as_none(elsewhere: Path, damaged: bytes) -> None:
     elsewhere.parent.mkdir(parents=True)
-    elsewhere.write_bytes(b"not a zip")
+    elsewhere.write_bytes(damaged)
     assert shipped_classifier("crisis") is None
 
 

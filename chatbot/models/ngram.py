@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +104,7 @@ class NgramClassifier:
                 )
                 labels = arrays["labels"].tolist()
                 return cls(labels, arrays["weights"], arrays["bias"], arrays["rarity"], decision)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile):
             return None
 
 
