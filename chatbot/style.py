@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 from chatbot.dialogue import Conversation
@@ -14,22 +15,41 @@ _TAIL = re.compile(r"[\s.!?~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]+$")
 _SENTENCE = re.compile(r"(?<=[.!?~…\n])\s+|\n+")
 _HANGUL_WORD = re.compile(r"[가-힣]+$")
 
+
+def _syllables(*finals: int, vowels: Iterable[int] = range(21)) -> str:
+    """Return a character class of syllables with these final consonants (Unicode, 3.12: Hangul)."""
+    codes = (0xAC00 + (lead * 21 + vowel) * 28 + f for lead in range(19) for vowel in vowels for f in finals)
+    return f"[{''.join(map(chr, codes))}]"
+
+
 # Syllables that close in ㅂ: 합니다 and 합니까 are polite, 아니다 and 하니까 are not.
-_B = "[" + "".join(chr(code) for code in range(ord("가") + 17, ord("힣") + 1, 28)) + "]"
+_B = _syllables(17)
 _POLITE = re.compile(rf"(요|{_B}니다|{_B}니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$")
 _TRAILING_OFF = re.compile(r"(고|서|데|면|까)$")
 # In the middle of a sentence typed without full stops: 몸이 안 움직여요 마냥 쉬고 싶고
-_POLITE_INSIDE = re.compile(r"(?:어|아|여|해|져|네|세|예|에|데|까|게|거든|지|워|와|봐)요(?=[\s,])")
-_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|개요|동요|민요|(?:대중|인기)가요)$|^고요$")
+_POLITE_INSIDE = re.compile(
+    r"[어아여해져네세예에데까게든지워와봐라려러펴켜쳐겨줘돼래셔퍼빠커써떠꺼파개]요(?=[\s,])|[습입합]니다(?=\s)"
+)
+_POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|동요|민요|(?:대중|인기)가요)$|^(?:개|고)요$")
+
+
 # Open syllables in ㅝ and ㅕ end contracted 반말: 반가워, 그려, 던져.
-_CONTRACTED = (
-    "[" + "".join(chr(ord("가") + (lead * 21 + vowel) * 28) for lead in range(19) for vowel in (6, 14)) + "]"
+_CONTRACTED = _syllables(0, vowels=(6, 14))
+_HEARSAY = _syllables(4, 20) + "대"  # 온대, 낳았대
+# Notes to oneself that end in a nominal, 모름 and 빠뜨림, are 반말; these nouns are not such notes.
+_NOMINAL = _syllables(16)
+_NOUNS = re.compile(
+    r"(?:님|사람|마음|처음|지금|이름|여름|점심|게임|걸음|구름|바람|아침|다음|그림|알림|얼음|소금|요금|심심|조금|가슴|믿음|기쁨|슬픔)$"
+    r"|^(?:모임|웃음|밤|몸|꿈|힘|잠|봄|곰|섬|쯤|참|땀|금|담|팀|폼|음|흠|엄|김|짐|컴)$"
+    r"|(?:반|현|연|환|본|전|근)대$"
 )
 _CASUAL = re.compile(
-    rf"({_CONTRACTED}|아|어|야|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|함|음|임|됨|듯|봐|와|놔|가|나|거든|든|고|서|면"
-    r"|잖아|더라|려고|러|안녕|응|엉|웅|그래|마|걍|뭐|왜|써|꺼|커|싫|좋"
-    r"|파|퍼|빠|뻐|싸|빨개|까매|하얘|노래|파래|뿌예|옴|남|짐|감)$"
+    rf"({_CONTRACTED}|{_HEARSAY}|{_NOMINAL}|어때|미안|내|떠|아|어|야|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|듯"
+    r"|봐|와|놔|가|나|거든|든|고|서|면|잖아|더라|려고|러|안녕|응|엉|웅|그래|마|걍|뭐|왜|써|꺼|커|싫|좋"
+    r"|파|퍼|빠|뻐|싸|빨개|까매|하얘|노래|파래|뿌예)$"
 )
+# 기다리는 중, 싸울 뻔, 죽는 줄: left open where 존댓말 would go on.
+_FRAGMENT = re.compile(r"[가-힣](?:는|을|ㄹ|던) ?(?:중|줄|뻔|듯)$|\S ?(?:뻔|중)$")
 
 
 def sentences(text: str) -> list[str]:
@@ -45,15 +65,17 @@ def speech_level(text: str) -> Style | None:
     """
     found: Style | None = None
     for sentence in sentences(text):
-        match = _HANGUL_WORD.search(_TAIL.sub("", sentence))
+        bare = _TAIL.sub("", sentence)
+        match = _HANGUL_WORD.search(bare)
         if match is None:
             continue
         word = match.group()
         if _POLITE.search(word) and not _POLITE_NOUNS.search(word):
             return "polite"
-        if _TRAILING_OFF.search(word) and _POLITE_INSIDE.search(sentence):
+        casual = (_CASUAL.search(word) and not _NOUNS.search(word)) or _FRAGMENT.search(bare)
+        if (_TRAILING_OFF.search(word) or not casual) and _POLITE_INSIDE.search(sentence):
             return "polite"
-        if _CASUAL.search(word):
+        if casual:
             found = "casual"
     return found
 

@@ -64,6 +64,17 @@ def test_one_line_and_squeeze() -> None:
         ("눈이 빨개", "casual"),
         ("야근 날아감", "casual"),
         ("몸이 안 움직여져요 마냥 늘어지고 싶고", "polite"),
+        ("느낌이 완전히 달라요 다시 펴 보니까", "polite"),
+        ("경품에 당첨됐어요 대박", "polite"),
+        ("굿모닝입니다 마루님", "polite"),
+        ("오빠 폰 번호도 모름ㅋㅋ", "casual"),
+        ("나 동생 생긴대", "casual"),
+        ("지금 안 나가면 막차 놓침", "casual"),
+        ("커피 마시는 중", "casual"),
+        ("오늘 기분이 어때?", "casual"),
+        ("오늘 아침", None),
+        ("군대", None),
+        ("좋은 사람", None),
     ],
 )
 def test_speech_level(text: str, level: str | None) -> None:
