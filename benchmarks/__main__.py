@@ -9,17 +9,26 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 BASELINE_ENCODE = """
 from sentence_transformers import SentenceTransformer
 from chatbot.models.encoder import shipped_encoder
 SentenceTransformer(str(shipped_encoder()), device="cpu").encode("오늘 너무 피곤해")
+"""
+
+WITH_PEAK_MEMORY = """
+import atexit, resource, sys
+from chatbot.cli import main
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
+main()
 """
 
 
@@ -47,6 +56,7 @@ def main() -> None:
         first_and_tenth()
         tokens_per_second()
         history_search(Path(home))
+        import_export(Path(home))
 
 
 def ratio(name: str, command: list[str], baseline: list[str], runs: int, limit: float) -> None:
@@ -159,6 +169,62 @@ def history_search(home: Path, turns: int = 100_000) -> None:
         + ", ".join(f"{needle} {ms:.1f}" for needle, ms in worst.items())
         + f" (limit 50; a scan of every turn {scan:.1f}; file {size:.0f} MB, filled in {filled:.0f} s)"
     )
+
+
+def import_export(home: Path, messages: int = 1_000_000) -> None:
+    """Print how fast an export of a million messages is parsed, and what importing it takes at most.
+
+    The parse is set against reading the same file line by line and matching one regular expression a line.
+    """
+    from chatbot.chatlogs import open_exports
+    from chatbot.knowledge import load_knowledge
+
+    rng = random.Random(1)
+    entries = load_knowledge().entries
+    words = [entry.question for entry in entries] + [entry.answers.polite[0] for entry in entries[:9000:3]]
+    path, now = home / "chat.txt", datetime(2015, 1, 1)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        file.write("강다빈 님과 카카오톡 대화\r\n저장한 날짜 : 2026년 1월 1일 오후 9:14\n\n\r\n")
+        for n in range(messages):
+            now += timedelta(seconds=rng.choice((5, 20, 60, 300, 300, 30_000)) if n % 20 else 7200)
+            half = "오전" if now.hour < 12 else "오후"
+            stamp = f"{now.year}년 {now.month}월 {now.day}일 {half} {now.hour % 12 or 12}:{now.minute:02d}"
+            name = "회원님" if rng.random() < 0.5 else "강다빈"
+            file.write(f"{stamp}, {name} : {rng.choice(words)}{rng.randrange(100) or ' 010-1234-5678'}\r\n")
+    line_pattern = re.compile(r"(\d{4}년 \d{1,2}월 \d{1,2}일 오[전후] \d{1,2}:\d{2}), (.+?) : (.*)")
+    ratios = []
+    for _ in range(3):
+        started = time.perf_counter()
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            matched = sum(line_pattern.match(line) is not None for line in file)
+        bare = time.perf_counter() - started
+        started = time.perf_counter()
+        (export,) = open_exports(path)
+        read = sum(1 for _ in export.messages())
+        parsed = time.perf_counter() - started
+        assert read == matched == messages
+        ratios.append(bare / parsed)
+    rate = statistics.median(ratios)
+    print(
+        f"parse rate of an export / reading it with one pattern a line: {rate:.2f} "
+        f"(limit 0.20 or more; {messages / parsed:,.0f} messages/s)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        WITH_PEAK_MEMORY,
+        "import",
+        str(path),
+        "--name",
+        "large",
+        "--me",
+        "회원님",
+    ]
+    started = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    took = time.perf_counter() - started
+    peak = int(done.stderr.rsplit(maxsplit=1)[-1]) / 1024  # Linux counts in KiB
+    print(f"import of {messages:,} messages: {took:.0f} s, peak memory {peak:.0f} MiB (limit 400)")
 
 
 if __name__ == "__main__":

@@ -301,13 +301,138 @@ def history_delete(
     """대화 지우기."""
     with _stored_history() as history:
         found = history.find(conversation)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError("지우려면 --yes를 붙여 주세요.")
-            if not typer.confirm(f"대화 {found}을(를) 지울까요?"):
-                return
+        if not _sure(f"대화 {found}을(를) 지울까요?", yes):
+            return
         history.delete(found)
     _note(f"대화 {found}을(를) 지웠어요.")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="파일...", help="내보낸 대화 (여러 개면 한 방의 것)")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="만들 데이터셋의 이름")] = None,
+    me: Annotated[list[str] | None, typer.Option("--me", help="나 (이름이 둘이었으면 여러 번)")] = None,
+    bot: Annotated[str | None, typer.Option("--bot", help="챗봇이 따라 할 사람")] = None,
+    format_name: Annotated[str, typer.Option("--format", help="형식 (auto는 내용으로 알아냄)")] = "auto",
+    gap: Annotated[
+        float | None, typer.Option("--gap", min=1, help="이만큼(분) 조용하면 새 대화 (없으면 알아냄)")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="가린 것만 보고 저장하지 않기")] = False,
+    no_mask: Annotated[bool, typer.Option("--no-mask", help="개인정보를 가리지 않기")] = False,
+    mask_name: Annotated[
+        list[str] | None, typer.Option("--mask-name", help="가릴 다른 사람의 이름 (여러 번)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """내보낸 대화를 읽어 데이터셋 만들기 (이 컴퓨터 밖으로 나가지 않음)."""
+    from chatbot.chatlogs.importing import Request, import_exports
+    from chatbot.datasets import check_name, datasets_dir
+    from chatbot.screens.dataset import ask_roles, print_report, report_lines
+    from chatbot.screens.progress import ProgressReport
+
+    if name is not None:
+        check_name(name)
+    elif not (as_json or preview):
+        raise UsageError("--name에 데이터셋 이름을 지어 주세요. 예: chatbot import 대화.txt --name 친구")
+    if preview and as_json:
+        raise UsageError("--preview와 --json은 함께 쓸 수 없어요. 하나만 써 주세요.")
+    hidden = tuple(mask_name or ())
+    if preview:
+        _preview(files, format_name, not no_mask, hidden)
+        return
+    if as_json:
+        _print_messages(files, format_name, not no_mask, hidden)
+    if name is None:
+        return
+    request = Request(name, tuple(me or ()), bot, gap and gap * 60, not no_mask, hidden)
+    asks = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
+    existed = (datasets_dir() / name).exists()
+    with ProgressReport("읽는 중") as progress:
+        dataset = import_exports(files, request, ask_roles if asks else None, format_name, progress)
+    if existed:
+        _note(f"있던 데이터셋 '{name}'을(를) 새로 바꾸었어요.")
+    if not as_json:
+        if sys.stdout.isatty():
+            from chatbot.screens.console import output
+
+            print_report(output(), dataset)
+        else:
+            typer.echo("\n".join(report_lines(dataset)))
+    _note(f"이제 chatbot talk --data {name}(으)로 이야기해 보세요.")
+
+
+@data_app.command("list")
+def data_list(as_json: AsJson = False) -> None:
+    """가져온 데이터셋 목록."""
+    from chatbot.datasets import list_datasets
+    from chatbot.screens.console import output
+    from chatbot.screens.dataset import print_datasets
+
+    found = list_datasets()
+    if as_json:
+        for dataset in found:
+            _json(dataset.facts)
+    elif found:
+        print_datasets(output(), found)
+    else:
+        _note("가져온 데이터셋이 없어요. chatbot import 파일 --name 이름으로 만들어 보세요.")
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[str, typer.Argument(metavar="이름", help="데이터셋 이름")], as_json: AsJson = False
+) -> None:
+    """데이터셋에 무엇이 있는지 보기."""
+    from chatbot.datasets import open_dataset
+    from chatbot.screens.console import output
+    from chatbot.screens.dataset import print_report, report_lines
+
+    dataset = open_dataset(name)
+    if as_json:
+        _json(dataset.facts)
+    elif sys.stdout.isatty():
+        print_report(output(), dataset)
+    else:
+        typer.echo("\n".join(report_lines(dataset)))
+
+
+@data_app.command("delete")
+def data_delete(
+    name: Annotated[str, typer.Argument(metavar="이름", help="데이터셋 이름")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="묻지 않고 지우기")] = False,
+) -> None:
+    """데이터셋과 그것으로 만든 색인, 모델 지우기."""
+    from chatbot.datasets import belongings, delete_dataset, open_dataset
+
+    dataset = open_dataset(name)
+    for folder in belongings(name):
+        _note(f"함께 지울 것: {folder}")
+    if not _sure(f"데이터셋 '{name}'을(를) 지울까요?", yes):
+        return
+    deleted = delete_dataset(dataset)
+    _note(f"데이터셋 '{name}'와(과) 그것으로 만든 것 {len(deleted) - 1}개를 지웠어요.")
+
+
+@data_app.command("forget")
+def data_forget(
+    name: Annotated[str, typer.Argument(metavar="이름", help="데이터셋 이름")],
+    speaker: Annotated[str, typer.Option("--speaker", help="잊을 사람")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="묻지 않고 지우기")] = False,
+) -> None:
+    """데이터셋에서 한 사람의 말을 모두 지우기."""
+    from chatbot.chatlogs.importing import forget_speaker
+    from chatbot.datasets import delete_indexes, open_dataset, trained_on
+
+    dataset = open_dataset(name)
+    if not _sure(f"데이터셋 '{name}'에서 '{speaker}'의 말을 모두 지울까요?", yes):
+        return
+    forget_speaker(dataset, speaker)
+    delete_indexes(name)
+    _note(f"'{speaker}'의 말을 모두 지웠어요.")
+    for folder in trained_on(name):
+        _note(f"이 모델은 지우기 전의 대화로 배웠어요. 다시 학습하거나 지워 주세요: {folder}")
 
 
 @data_app.command("check")
@@ -417,6 +542,41 @@ def _one(history: History, conversation: str | None) -> str:
     if last is None:
         raise ChatbotError("저장된 대화가 없어요. chatbot talk로 시작해 보세요.")
     return last
+
+
+def _sure(question: str, yes: bool) -> bool:
+    """Ask before something is gone for good; in a pipe ``--yes`` must have been given."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("지우려면 --yes를 붙여 주세요.")
+    return yes or typer.confirm(question, err=True)
+
+
+def _print_messages(files: list[Path], format_name: str, mask: bool, hidden: tuple[str, ...]) -> None:
+    """Print the messages of exports as JSON Lines, and on standard error what each file is."""
+    from chatbot.chatlogs import open_exports
+    from chatbot.chatlogs.importing import message_json, read_messages
+    from chatbot.privacy import Masker
+
+    masker = Masker(hidden) if mask else None
+    for path in files:
+        for export in open_exports(path, format_name):
+            facts = {"format": export.format.name, "encoding": export.encoding}
+            typer.echo(json.dumps(facts, ensure_ascii=False), err=True)
+            for message in read_messages(export, masker):
+                _json(message_json(message))
+
+
+def _preview(files: list[Path], format_name: str, mask: bool, hidden: tuple[str, ...]) -> None:
+    """Show on a sample what masking changes; nothing is kept."""
+    from chatbot.chatlogs.importing import masked_sample
+    from chatbot.screens.console import output
+    from chatbot.screens.dataset import print_preview
+
+    if not mask:
+        raise UsageError(
+            "--preview는 가리는 것을 보는 옵션이라 --no-mask와 함께 쓸 수 없어요. 하나만 써 주세요."
+        )
+    print_preview(output(), *masked_sample(files, format_name, hidden))
 
 
 def _question(text: list[str] | None, example: str) -> str:

@@ -117,10 +117,10 @@ class History:
             self._index(turn_id, turn.text)
         return turn_id
 
-    def open_reply(self, conversation: Conversation, text: str) -> int:
-        """Store the first piece of a reply before it is shown; return its id."""
+    def open_reply(self, conversation: Conversation, text: str, name: str | None = None) -> int:
+        """Store the first piece of a reply before it is shown, in whose name it comes; return its id."""
         with self._writing():
-            return self._insert(conversation, Turn("assistant", text), growing=1)
+            return self._insert(conversation, Turn("assistant", text, name=name), growing=1)
 
     def grow_reply(self, turn_id: int, text: str) -> None:
         """Store a reply as far as it has come."""

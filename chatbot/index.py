@@ -37,6 +37,7 @@ _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
 _ENOUGH = 1000  # lines to fit on: more only take time
 _UNKNOWN_GRID = np.linspace(0.0, 0.5, 11)
+_KEPT_OUT = 0.95  # of lines that are not of a personal dataset: the shipped set knows them better
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,8 @@ class Index:
         top = int(scores.argmax())
         return float(scores[top]), self.entries[top].answers.source
 
-    def save(self, folder: Path) -> None:
-        """Write the index, whole or not at all."""
+    def save(self, folder: Path, data: str = "") -> None:
+        """Write the index, whole or not at all; ``data`` names the dataset it goes with."""
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         private_dir(part)
@@ -177,7 +178,12 @@ class Index:
         np.save(part / "strangeness.npy", self.strangeness)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
-        facts = {"format": FORMAT, "entries": len(self.entries), "calibration": asdict(self.calibration)}
+        facts = {
+            "format": FORMAT,
+            "data": data,
+            "entries": len(self.entries),
+            "calibration": asdict(self.calibration),
+        }
         (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
         for path in part.iterdir():
             path.chmod(0o600)
@@ -219,7 +225,7 @@ def open_index(knowledge: Knowledge, encoder: Encoder, progress: Progress | None
     index = Index.build(knowledge, encoder, progress)
     try:
         private_dir(home_dir() / "indexes")
-        index.save(home_dir() / "indexes" / key)
+        index.save(home_dir() / "indexes" / key, knowledge.name)
     except OSError:
         pass
     return index
@@ -247,22 +253,35 @@ def prebuilt_dir() -> Path:
 def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     """Fit the weights and the floors on development data.
 
-    In-domain lines are the dev wordings or, where the data has none, each question of an answer
-    with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
+    In-domain lines are the dev wordings or, where the data has none, what is held back and each question
+    of an answer with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
     """
-    own = [(text, source, -1) for text, source in knowledge.held_out("dev")] or leave_one_out(index.entries)
+    own = [(text, source, -1) for text, source in knowledge.held_out("dev")]
+    own = own or held_back(knowledge) or leave_one_out(index.entries)
     own = own[:: max(1, len(own) // _ENOUGH)]
     found = [(index.compare(text), source, left_out) for text, source, left_out in own]
     dense_weight = _fit_dense_weight(index, found)
-    strangers = [index.compare(text) for text, label in labelled_lines("unseen", "dev") if label == "ood"]
+    # Where another index answers what this one leaves, no line of ours is known to it.
+    personal = knowledge.speaker is not None
+    strange_lines = [text for text, label in labelled_lines("unseen", "dev") if personal or label == "ood"]
+    strangers = [index.compare(text) for text in strange_lines]
     weighted = Calibration(dense_weight=dense_weight)
     weighted = replace(weighted, unknown_weight=_fit_unknown(index, weighted, found, strangers))
     if index.context.shape[0]:
         weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
     floors: dict[str, float] = {
-        scorer: _fit_floor(*_top_scores(index, scorer, weighted, found, strangers)) for scorer in SCORERS
+        scorer: _fit_floor(
+            *_top_scores(index, scorer, weighted, found, strangers), _KEPT_OUT if personal else 0.0
+        )
+        for scorer in SCORERS
     }
     return replace(weighted, floors=floors)
+
+
+def held_back(knowledge: Knowledge) -> list[tuple[str, str, int]]:
+    """Return ``(question, source, row)`` of what is held back, to be sought without its own row."""
+    rows = knowledge.held_back
+    return [(knowledge.entries[i].question, knowledge.entries[i].answers.source, i) for i in rows]
 
 
 def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
@@ -363,13 +382,17 @@ def strangeness(texts: Sequence[str]) -> Scores:
     return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
 
-def _fit_floor(known: Scores, strange: Scores) -> float:
-    """Return the score at which known lines pass as often as strange ones are kept out."""
+def _fit_floor(known: Scores, strange: Scores, kept_out: float = 0.0) -> float:
+    """Return the score at which known lines pass as often as strange ones are kept out.
+
+    At least the share ``kept_out`` of the strange ones is, whatever it costs.
+    """
     if not len(known):  # no answer has two wordings: only the most familiar of the strange lines may pass
         return round(float(np.quantile(strange, 0.95)), 4)
     tries = np.unique(np.concatenate([known, strange]))
     quality = [_parted(known, strange, t) for t in tries]
-    return round(float(tries[int(np.argmax(quality))]), 4)
+    best = float(tries[int(np.argmax(quality))])
+    return round(max(best, float(np.quantile(strange, kept_out)) if kept_out else best), 4)
 
 
 def _parted(known: Scores, strange: Scores, floor: float) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chatbot.datasets import FORMAT, Dataset, datasets_dir, is_dataset, open_dataset
 from chatbot.dialogue import Turn
 from chatbot.errors import ChatbotError
 from chatbot.resources import data_dir, home_dir, write_private
@@ -18,6 +19,7 @@ from chatbot.style import Style, speech_level
 from chatbot.text import normalise, one_line, same_words
 
 TAUGHT = "taught"
+MAX_PERSONAL = 100_000  # pairs of a personal dataset that are searched; a minute or two to encode
 
 
 class DataError(ChatbotError):
@@ -73,12 +75,18 @@ class FollowUp:
 
 @dataclass
 class Knowledge:
-    """Entries to index, plus the lines that thresholds are fitted and figures are measured on."""
+    """Entries to index, plus the lines that thresholds are fitted and figures are measured on.
+
+    ``speaker`` is the person whose answers these are, ``None``: the bot's own. ``held_back`` are rows of
+    entries that stand for what nobody has said yet: the validation split of a personal dataset.
+    """
 
     name: str
     entries: list[Entry]
     fingerprint: str
     intents: list[Intent] = field(default_factory=list)
+    speaker: str | None = None
+    held_back: list[int] = field(default_factory=list)
 
     def held_out(self, half: str) -> list[tuple[str, str]]:
         """Return ``(wording, intent id)`` of the ``"dev"`` or ``"test"`` wordings."""
@@ -91,14 +99,44 @@ def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
     Raises:
         DataError: no such data, or a line that is not in a known form.
     """
-    return _load(*_located(name_or_path))
+    dataset = _dataset(name_or_path)
+    return _load_dataset(dataset) if dataset else _load(*_located(name_or_path))
+
+
+def _dataset(name_or_path: str | Path | None) -> Dataset | None:
+    """Return the imported dataset of that name; a path of the same name goes before it."""
+    if name_or_path is None or Path(name_or_path).expanduser().exists():
+        return None
+    return open_dataset(str(name_or_path)) if is_dataset(datasets_dir() / str(name_or_path)) else None
+
+
+def _load_dataset(dataset: Dataset) -> Knowledge:
+    """Load the pairs of an imported dataset, the newest ones where there are very many."""
+    raw = _read(dataset.pairs)
+    rows = [row for _, row in _rows(dataset.pairs, raw)][-MAX_PERSONAL:]
+    entries, held_back = [], []
+    for number, row in enumerate(rows):
+        try:
+            question, answer = normalise(row["question"]), normalise(row["answer"])
+            if row["split"] == "valid":
+                held_back.append(number)
+            source = f"{dataset.name} {row['time'].replace('T', ' ')[:16] or f'#{number + 1}'}"
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _malformed(dataset.pairs, number + 1, error) from error
+        # Said in this person's own manner, whatever the manner of who asks.
+        entries.append(Entry(question, Answers(source, (answer,), (answer,))))
+    fingerprint = hashlib.sha256(f"{FORMAT}{raw}".encode()).hexdigest()[:16]
+    return Knowledge(dataset.name, entries, fingerprint, speaker=dataset.speaker, held_back=held_back)
 
 
 def _located(name_or_path: str | Path | None) -> tuple[str, list[Path]]:
     """Return the name of a set of data and its files."""
     if name_or_path is None:
         return "shipped", [*_files(data_dir() / "qa"), *_files(data_dir() / "dialogues")]
-    for path in (Path(name_or_path).expanduser(), home_dir() / "datasets" / str(name_or_path)):
+    dataset = _dataset(name_or_path)
+    if dataset:
+        return dataset.name, [dataset.dialogues]
+    for path in (Path(name_or_path).expanduser(), datasets_dir() / str(name_or_path)):
         if path.exists():
             return path.stem, _files(path) if path.is_dir() else [path]
     raise DataError(f"--data '{name_or_path}': 그런 파일이나 데이터셋이 없어요. 경로를 확인해 주세요.")

@@ -44,6 +44,7 @@ class Session:
         self.history = history
         self.conversation = conversation or Conversation()
         self.last_reply: Reply | None = None
+        self.speaker: str | None = None  # in whose name the last reply came, None: the bot's own
         self._warn = warn
         self._ids: dict[Turn, int] = {}
         if history and conversation:
@@ -115,7 +116,7 @@ class Session:
                     break
                 shown += piece
                 if row is None:
-                    row = self._write(History.open_reply, self.conversation, shown)
+                    row = self._write(History.open_reply, self.conversation, shown, self.speaker)
                 else:
                     self._write(History.grow_reply, row, shown)
                 yield piece
@@ -129,16 +130,17 @@ class Session:
         yield reply
 
     def _keep(self, reply: Reply, row: int | None) -> None:
-        turn = self.conversation.add("assistant", reply.text)
+        turn = self.conversation.add("assistant", reply.text, self.speaker)
         self.last_reply = reply
         if row is None:
-            row = self._write(History.open_reply, self.conversation, reply.text)
+            row = self._write(History.open_reply, self.conversation, reply.text, self.speaker)
         if row is not None:
             self._write(History.finish_reply, row, reply)
             self._ids[turn] = row
 
     def _pieces(self) -> Generator[str | Reply, None, None]:
         """Yield what may be shown: a crisis reply, or the backend's with personal data masked."""
+        self.speaker = None
         label = safety.crisis(self.conversation.turns[-1].text)
         if label:
             reply = safety.crisis_reply(label, self.conversation, reply_style(self.conversation))
@@ -147,6 +149,7 @@ class Session:
             return
         masker, shown, heard = StreamMasker(), "", False
         for piece in self.backend.stream(self.conversation):
+            self.speaker = getattr(self.backend, "speaker", None)
             if isinstance(piece, Reply):
                 unsaid = "" if heard else printable(piece.text)
                 safe = masker.feed(unsaid) + masker.flush()
@@ -154,6 +157,7 @@ class Session:
                 heard = True
                 safe = masker.feed(printable(piece))
             if not safety.acceptable(shown + safe):
+                self.speaker = None
                 deflection = safety.deflection(reply_style(self.conversation))
                 yield f" {deflection}" if shown else deflection
                 yield Reply(f"{shown} {deflection}".strip(), safety.BACKEND)

@@ -80,7 +80,7 @@ def test_a_damaged_cache_is_built_anew(own: Knowledge, home: Path, damage: str) 
 def test_a_home_that_cannot_be_written_does_not_stop_it(
     own: Knowledge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Index, folder: Path) -> None:
+    def refuse(self: Index, folder: Path, data: str) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr(Index, "save", refuse)

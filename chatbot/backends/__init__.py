@@ -154,6 +154,11 @@ class OpeningBackend(Backend):
         return getattr(self.opened, "notes", []) if self.ready and not self.failed else []
 
     @property
+    def speaker(self) -> str | None:
+        """In whose name the real backend answers; ``None``: the bot's own."""
+        return getattr(self.opened, "speaker", None) if self.ready and not self.failed else None
+
+    @property
     def opened(self) -> Backend:
         """The real backend; raises what went wrong where it could not be opened."""
         return self._opening.result()

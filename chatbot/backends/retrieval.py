@@ -13,7 +13,7 @@ import numpy as np
 
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.index import SCORERS, Scorer, open_index
+from chatbot.index import SCORERS, Index, Scorer, open_index
 from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
 from chatbot.models.encoder import Progress, load_encoder
 from chatbot.resources import data_dir
@@ -31,6 +31,9 @@ _TAUGHT = 0.1
 
 class RetrievalBackend(Backend):
     """Answers with the nearest of its questions, or says that it does not know.
+
+    Over a personal dataset it answers as the person imitated, and falls back to the shipped set where
+    nothing of theirs is near enough; ``speaker`` is who gave the last answer, ``None`` the bot itself.
 
     Args:
         encoder: a folder, a trained model's name or a hub id; the shipped encoder by default.
@@ -55,6 +58,10 @@ class RetrievalBackend(Backend):
         self.encoder = load_encoder(encoder, device)
         self.notes = self.encoder.notes
         self.index = open_index(self.knowledge, self.encoder, progress)
+        self.fallback = None
+        if self.knowledge.speaker:
+            self.fallback = open_index(load_knowledge(None), self.encoder, progress)
+        self.speaker: str | None = None
         self.taught = self.index.beside(load_taught().entries)
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
@@ -63,13 +70,18 @@ class RetrievalBackend(Backend):
         utterance = conversation.turns[-1].text
         style = reply_style(conversation)
         before = [turn.text for turn in conversation.turns[-3:-1]]
-        ranked = self._rank(utterance, context_of(map(one_line, before)), style)
+        context = context_of(map(one_line, before))
+        index, self.speaker = self.index, self.knowledge.speaker
+        ranked = self._rank(index, utterance, context, style)
+        if self.fallback and ranked[0][0] < index.calibration.floor(self.scorer):
+            index, self.speaker = self.fallback, None
+            ranked = self._rank(index, utterance, context, style)
         candidates = tuple(
             Candidate(_next_answer(entry.answers, style, conversation), score, _source(entry))
             for score, entry in _one_an_answer(ranked, KEPT_CANDIDATES)
         )
         score = max(0.0, min(1.0, ranked[0][0]))
-        if ranked[0][0] >= self.index.calibration.floor(self.scorer):
+        if ranked[0][0] >= index.calibration.floor(self.scorer):
             text = candidates[0].text
         else:
             alone = [(score, entry) for score, entry in ranked if not entry.context]
@@ -101,10 +113,10 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _rank(self, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
-        """Return the best entries with their scores, what was taught before what shipped."""
+    def _rank(self, known: Index, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
+        """Return the best entries with their scores, what was taught before what was known."""
         ranked: list[tuple[float, Entry]] = []
-        for index in (self.taught, self.index):
+        for index in (self.taught, known):
             scores = index.score(index.compare(utterance, context), self.scorer)
             order = np.argsort(-scores)
             # Some that stand alone are always among them: they are what is offered at a loss.

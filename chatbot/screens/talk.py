@@ -60,7 +60,7 @@ def talk(session: Session, open_backend: Callable[[str], Backend], loading: Load
     )
     console.print(plain(f"{BOT}와 이야기해 보세요. /help 도움말 · Ctrl-D 나가기", "dim"))
     for turn in session.conversation.turns[-RECALLED:]:
-        console.print(plain(f"{SPEAKERS[turn.role]} › {turn.text}", "dim"))
+        console.print(plain(f"{turn.name or SPEAKERS[turn.role]} › {turn.text}", "dim"))
     noted: set[str] = set()
     while True:
         try:
@@ -76,7 +76,7 @@ def talk(session: Session, open_backend: Callable[[str], Backend], loading: Load
             command = commands.parse(line)
             answer = commands.run(*command) if command else session.say(line)
             if answer is not None:
-                _show(answer, loading)
+                _show(session, answer, loading)
         except Quit:
             break
         except KeyboardInterrupt:
@@ -123,7 +123,7 @@ def talk_in_pipe(session: Session, open_backend: Callable[[str], Backend], lines
     return fine
 
 
-def _show(answer: Answer, loading: Loading) -> None:
+def _show(session: Session, answer: Answer, loading: Loading) -> None:
     """Print an answer as it comes; leaving on the way stops the backend."""
     console = output()
     with closing(answer):
@@ -131,7 +131,7 @@ def _show(answer: Answer, loading: Loading) -> None:
             piece = next(answer, None)
         if piece is None:
             return
-        console.print(plain(BOT, "bold green"), plain("› "), end="")
+        console.print(plain(session.speaker or BOT, "bold green"), plain("› "), end="")
         if isinstance(piece, Reply):
             console.print(plain(piece.text), end="")
         while isinstance(piece, str):

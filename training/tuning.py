@@ -1,0 +1,107 @@
+"""Which weights a fine-tuning trains: all, the top blocks, more and more of them, or low-rank additions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from chatbot.errors import UsageError
+
+Tune = Literal["full", "freeze", "gradual", "lora"]
+TUNES: tuple[Tune, ...] = get_args(Tune)
+# When to use which, as a person reads it.
+ADVICE: dict[Tune, str] = {
+    "full": "모든 가중치를 학습해요. 대화가 수천 쌍 이상이고 메모리가 넉넉할 때 좋아요.",
+    "freeze": "위쪽 블록 몇 개(--layers)만 학습해요. 대화가 적거나 메모리가 모자랄 때 좋아요.",
+    "gradual": "위 블록부터 차츰 아래로 풀어 가며 학습해요. 배운 것을 덜 잊어서, 대화가 적을 때 full 대신 써 볼 만해요.",
+    "lora": "작은 덧행렬만 학습해서 합쳐요. 큰 모델을 적은 메모리로 가르칠 때 좋아요.",
+}
+
+LORA_RANK = 16
+_UNFROZEN_BY = 2 / 3  # of the steps: from there on gradual unfreezing trains everything
+
+
+class Tuning:
+    """Freezes and unfreezes the weights of a model as training goes on.
+
+    Args:
+        model: the model whose ``parameters`` are trained; with ``"lora"`` use :func:`with_lora` first.
+        tune: what to train.
+        layers: how many of the top blocks ``"freeze"`` trains.
+
+    Raises:
+        UsageError: there are not so many blocks.
+    """
+
+    def __init__(self, model: nn.Module, tune: Tune, layers: int = 2) -> None:
+        self.model, self.tune, self.layers = model, tune, layers
+        self._blocks = blocks(model)
+        if tune == "freeze" and not 1 <= layers <= len(self._blocks):
+            raise UsageError(
+                f"--layers {layers}: 이 모델의 블록은 {len(self._blocks)}개예요. 그 안에서 골라 주세요."
+            )
+        # Low-rank additions come frozen around themselves; nothing of that changes on the way.
+        self._lora = [p for p in model.parameters() if p.requires_grad] if tune == "lora" else []
+
+    def at(self, progress: float) -> int:
+        """Set what is trained at ``progress`` in 0..1; return how many numbers that is."""
+        if self.tune == "lora":
+            return count(self._lora)
+        if self.tune == "full":
+            trained: Iterable[nn.Module] = [self.model]
+        elif self.tune == "freeze":
+            trained = self._blocks[-self.layers :]
+        else:
+            trained = self._unfrozen(progress)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        for module in trained:
+            for parameter in module.parameters():
+                parameter.requires_grad_(True)
+        return count(p for p in self.model.parameters() if p.requires_grad)
+
+    def _unfrozen(self, progress: float) -> Sequence[nn.Module]:
+        """Return the blocks that gradual unfreezing trains by now (Howard and Ruder 2018, arXiv:1801.06146).
+
+        The last stage is the whole model, its embeddings included.
+        """
+        stage = int(progress / _UNFROZEN_BY * (len(self._blocks) + 1))
+        return self._blocks[-(stage + 1) :] if stage < len(self._blocks) else [self.model]
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the transformer blocks of any model, bottom first: its longest list of like modules."""
+    lists = [
+        list(m) for m in model.modules() if isinstance(m, nn.ModuleList) and len({type(b) for b in m}) == 1
+    ]
+    return max(lists, key=len, default=[])
+
+
+def count(parameters: Iterable[torch.Tensor]) -> int:
+    """Return how many numbers are in parameters."""
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def with_lora(model: Any, new_tokens: Sequence[int], rank: int = LORA_RANK) -> Any:
+    """Return the model with low-rank additions (Hu et al. 2021, arXiv:2106.09685) beside every projection.
+
+    Everything else is frozen but the embeddings of ``new_tokens``, which nobody has trained yet; a tied
+    head stays tied to them.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    embeddings = next(
+        name for name, module in model.named_modules() if module is model.get_input_embeddings()
+    )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        trainable_token_indices={embeddings.rpartition(".")[2]: list(new_tokens)} if new_tokens else None,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
