@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +43,8 @@ class _KoreanErrors(TyperGroup):
         except ChatbotError as error:
             _note(f"오류: {error}")
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
+            _note("그만두었어요.")
             raise typer.Exit(130) from None
 
 
@@ -328,11 +331,12 @@ def import_(
 ) -> None:
     """내보낸 대화를 읽어 데이터셋 만들기 (이 컴퓨터 밖으로 나가지 않음)."""
     from chatbot.chatlogs.importing import Request, import_exports
-    from chatbot.datasets import check_name, datasets_dir
+    from chatbot.datasets import check_name, datasets_dir, delete_indexes
     from chatbot.screens.dataset import ask_roles, print_report, report_lines
     from chatbot.screens.progress import ProgressReport
 
     if name is not None:
+        name = unicodedata.normalize("NFC", name)
         check_name(name)
     elif not (as_json or preview):
         raise UsageError("--name에 데이터셋 이름을 지어 주세요. 예: chatbot import 대화.txt --name 친구")
@@ -349,10 +353,15 @@ def import_(
     request = Request(name, tuple(me or ()), bot, gap and gap * 60, not no_mask, hidden)
     asks = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
     existed = (datasets_dir() / name).exists()
+    # Being told to stop, or the terminal closing, must leave nothing half-done behind.
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with ProgressReport("읽는 중") as progress:
         dataset = import_exports(files, request, ask_roles if asks else None, format_name, progress)
     if existed:
+        delete_indexes(name)
         _note(f"있던 데이터셋 '{name}'을(를) 새로 바꾸었어요.")
+        _name_trained_before(name)
     if not as_json:
         if sys.stdout.isatty():
             from chatbot.screens.console import output
@@ -370,13 +379,15 @@ def data_list(as_json: AsJson = False) -> None:
     from chatbot.screens.console import output
     from chatbot.screens.dataset import print_datasets
 
-    found = list_datasets()
+    found, damaged = list_datasets()
+    for name in damaged:
+        _note(f"데이터셋 '{name}'이(가) 깨졌어요. chatbot data delete {name}(으)로 지우고 다시 만드세요.")
     if as_json:
         for dataset in found:
             _json(dataset.facts)
     elif found:
         print_datasets(output(), found)
-    else:
+    elif not damaged:
         _note("가져온 데이터셋이 없어요. chatbot import 파일 --name 이름으로 만들어 보세요.")
 
 
@@ -404,15 +415,16 @@ def data_delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="묻지 않고 지우기")] = False,
 ) -> None:
     """데이터셋과 그것으로 만든 색인, 모델 지우기."""
-    from chatbot.datasets import belongings, delete_dataset, open_dataset
+    from chatbot.datasets import belongings, delete_dataset
 
-    dataset = open_dataset(name)
+    name = unicodedata.normalize("NFC", name)
     for folder in belongings(name):
         _note(f"함께 지울 것: {folder}")
     if not _sure(f"데이터셋 '{name}'을(를) 지울까요?", yes):
         return
-    deleted = delete_dataset(dataset)
+    deleted = delete_dataset(name)
     _note(f"데이터셋 '{name}'와(과) 그것으로 만든 것 {len(deleted) - 1}개를 지웠어요.")
+    _note("그 사람처럼 대답한 대화는 history에 남아 있어요. chatbot history list로 찾아 지울 수 있어요.")
 
 
 @data_app.command("forget")
@@ -423,16 +435,16 @@ def data_forget(
 ) -> None:
     """데이터셋에서 한 사람의 말을 모두 지우기."""
     from chatbot.chatlogs.importing import forget_speaker
-    from chatbot.datasets import delete_indexes, open_dataset, trained_on
+    from chatbot.datasets import delete_indexes, open_dataset
 
+    name, speaker = (unicodedata.normalize("NFC", text) for text in (name, speaker))
     dataset = open_dataset(name)
     if not _sure(f"데이터셋 '{name}'에서 '{speaker}'의 말을 모두 지울까요?", yes):
         return
     forget_speaker(dataset, speaker)
     delete_indexes(name)
     _note(f"'{speaker}'의 말을 모두 지웠어요.")
-    for folder in trained_on(name):
-        _note(f"이 모델은 지우기 전의 대화로 배웠어요. 다시 학습하거나 지워 주세요: {folder}")
+    _name_trained_before(name)
 
 
 @data_app.command("check")
@@ -551,19 +563,27 @@ def _sure(question: str, yes: bool) -> bool:
     return yes or typer.confirm(question, err=True)
 
 
+def _name_trained_before(dataset: str) -> None:
+    """Name the checkpoints that were trained on what a dataset was before."""
+    from chatbot.datasets import trained_on
+
+    for folder in trained_on(dataset):
+        _note(f"이 모델은 바뀌기 전의 대화로 배웠어요. 다시 학습하거나 지워 주세요: {folder}")
+
+
 def _print_messages(files: list[Path], format_name: str, mask: bool, hidden: tuple[str, ...]) -> None:
     """Print the messages of exports as JSON Lines, and on standard error what each file is."""
     from chatbot.chatlogs import open_exports
-    from chatbot.chatlogs.importing import message_json, read_messages
+    from chatbot.chatlogs.importing import Masking, message_json
     from chatbot.privacy import Masker
 
-    masker = Masker(hidden) if mask else None
+    masking = Masking(Masker(hidden) if mask else None)
     for path in files:
         for export in open_exports(path, format_name):
             facts = {"format": export.format.name, "encoding": export.encoding}
             typer.echo(json.dumps(facts, ensure_ascii=False), err=True)
-            for message in read_messages(export, masker):
-                _json(message_json(message))
+            for message in export.messages():
+                _json(message_json(masking.message(message)))
 
 
 def _preview(files: list[Path], format_name: str, mask: bool, hidden: tuple[str, ...]) -> None:

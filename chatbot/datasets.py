@@ -8,6 +8,7 @@ their owner alone.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from chatbot.errors import ChatbotError, UsageError
 from chatbot.resources import home_dir, private_dir
@@ -76,16 +76,16 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "dataset.json").is_file()
 
 
-def list_datasets() -> list[Dataset]:
-    """Return all datasets by name; damaged ones are left out."""
-    found = []
+def list_datasets() -> tuple[list[Dataset], list[str]]:
+    """Return all datasets by name, and the names of those that are damaged."""
+    found, damaged = [], []
     for folder in sorted(datasets_dir().glob("*")) if datasets_dir().is_dir() else []:
         if is_dataset(folder) and not folder.name.startswith("."):
             try:
                 found.append(open_dataset(folder.name))
             except DatasetError:
-                continue
-    return found
+                damaged.append(folder.name)
+    return found, damaged
 
 
 def open_dataset(name: str) -> Dataset:
@@ -94,19 +94,26 @@ def open_dataset(name: str) -> Dataset:
     Raises:
         DatasetError: there is none of that name, or its description is damaged.
     """
-    folder = datasets_dir() / name
-    if not _NAME.fullmatch(name) or not is_dataset(folder):
-        raise DatasetError(f"'{name}'(이)라는 데이터셋이 없어요. chatbot data list로 이름을 확인해 주세요.")
+    from chatbot.chatlogs.report import Report  # with all that reads exports: not for every talk
+
+    folder = _folder(name)
     try:
         facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ValueError("format")
-        _ = facts["roles"]["bot"], facts["report"]
+        _ = facts["roles"]["bot"], facts["masked"], Report.from_json(facts["report"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{folder / 'dataset.json'}: 읽을 수 없어요. chatbot import로 다시 만들어 주세요."
         ) from error
     return Dataset(name, folder, facts)
+
+
+def _folder(name: str) -> Path:
+    folder = datasets_dir() / name
+    if not _NAME.fullmatch(name) or not is_dataset(folder):
+        raise DatasetError(f"'{name}'(이)라는 데이터셋이 없어요. chatbot data list로 이름을 확인해 주세요.")
+    return folder
 
 
 @contextmanager
@@ -116,8 +123,11 @@ def new_folder(name: str) -> Iterator[Path]:
     A dataset of that name is replaced in one step; after an error nothing is left behind.
     """
     target = datasets_dir() / name
-    part = private_dir(datasets_dir()) / f".{name}.{uuid4().hex[:8]}.part"
+    # With the process in its name, so that what a killed one left can be told from work in progress.
+    part = datasets_dir() / f".{name}.{os.getpid()}.part"
     try:
+        private_dir(datasets_dir())
+        _sweep()
         private_dir(part)
         yield part
         old = part.with_suffix(".old")
@@ -129,13 +139,38 @@ def new_folder(name: str) -> Iterator[Path]:
             if old.exists():
                 old.rename(target)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     except OSError as error:
         raise DatasetError(
             f"{target}: 쓸 수 없어요({error.strerror}). 디스크와 권한을 확인해 주세요."
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
+
+
+def _sweep() -> None:
+    """Remove what killed imports left behind."""
+    for left in [*datasets_dir().glob(".*.part"), *datasets_dir().glob(".*.old")]:
+        process = left.stem.rpartition(".")[2]
+        if process.isdecimal() and not _is_running(int(process)):
+            _remove(left)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # 0 only asks
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def belongings(name: str) -> list[Path]:
@@ -158,20 +193,20 @@ def trained_on(name: str) -> list[Path]:
     return [folder for folder in _folders("models") if _fact(folder / "chatbot.json", "dataset") == name]
 
 
-def delete_dataset(dataset: Dataset) -> list[Path]:
-    """Delete a dataset and everything made from it; return what was deleted.
+def delete_dataset(name: str) -> list[Path]:
+    """Delete a dataset, damaged or not, and everything made from it; return what was deleted.
 
     Raises:
-        DatasetError: something cannot be deleted.
+        DatasetError: there is none of that name, or something cannot be deleted.
     """
-    doomed = [*belongings(dataset.name), dataset.folder]
-    for folder in doomed:
+    folder = _folder(name)
+    _sweep()
+    doomed = [*belongings(name), folder]
+    for path in doomed:
         try:
-            shutil.rmtree(folder)
+            shutil.rmtree(path)
         except OSError as error:
-            raise DatasetError(
-                f"{folder}: 지울 수 없어요({error.strerror}). 권한을 확인해 주세요."
-            ) from error
+            raise DatasetError(f"{path}: 지울 수 없어요({error.strerror}). 권한을 확인해 주세요.") from error
     return doomed
 
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,10 +105,11 @@ def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
 
 
 def _dataset(name_or_path: str | Path | None) -> Dataset | None:
-    """Return the imported dataset of that name; a path of the same name goes before it."""
-    if name_or_path is None or Path(name_or_path).expanduser().exists():
+    """Return the imported dataset of that name, ``None`` where it is a file or folder."""
+    name = unicodedata.normalize("NFC", str(name_or_path or ""))
+    if not name or Path(name).name != name or not is_dataset(datasets_dir() / name):
         return None
-    return open_dataset(str(name_or_path)) if is_dataset(datasets_dir() / str(name_or_path)) else None
+    return open_dataset(name)
 
 
 def _load_dataset(dataset: Dataset) -> Knowledge:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
+import subprocess
 import sys
+import time
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -296,7 +299,7 @@ def test_show_list_and_delete(run: Run, home: Path, talk: Path) -> None:
     (model / "chatbot.json").write_text(json.dumps({"dataset": "서연"}), encoding="utf-8")
     assert "기간\t2026-03-02" in run("data", "show", "서연").stdout
     assert json.loads(run("data", "list", "--json").stdout)["name"] == "서연"
-    assert [d.name for d in list_datasets()] == ["서연"]
+    assert [d.name for d in list_datasets()[0]] == ["서연"]
     assert run("data", "delete", "서연").returncode == 2  # not without asking
     done = run("data", "delete", "서연", "--yes")
     assert done.returncode == 0
@@ -350,3 +353,153 @@ def test_on_a_terminal_it_asks_who_is_who_and_draws_the_report(home: Path, talk:
     child.close()
     assert child.exitstatus == 0
     assert open_dataset("친구").speaker == "나"  # the second of the list is 다빈, so 나 is imitated
+
+
+def table(folder: Path, name: str, *rows: tuple[str, str, str]) -> Path:
+    """A KakaoTalk table of (time, speaker, text)."""
+    path = folder / name
+    path.write_text(
+        "Date,User,Message\n" + "".join(f'{time},"{who}","{text}"\n' for time, who, text in rows),
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_zip_of_several_rooms_is_refused(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rooms.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for room in ("alice", "bob"):
+            archive.writestr(f"inbox/{room}/chat.txt", android(*TALK))
+    done = run("import", str(path), "--json")
+    assert done.returncode == 1 and "대화방이 2개" in done.stderr
+
+
+def test_dialogues_of_two_files_do_not_mix(tmp_path: Path) -> None:
+    paths = []
+    for n in range(2):
+        paths.append(tmp_path / f"pairs{n}.csv")
+        paths[-1].write_text(f"question,answer\n질문{n},대답{n}\n또{n},또 대답{n}\n", encoding="utf-8")
+    dataset = import_exports(paths, Request("표"))
+    assert sorted(len(d["messages"]) for d in lines(dataset.dialogues)) == [2, 2, 2, 2]
+
+
+def test_two_names_of_mine_are_one_in_a_single_file_as_well(tmp_path: Path) -> None:
+    path = table(
+        tmp_path, "c.csv", ("2024-05-01 20:02:11", "옛이름", "안녕"), ("2024-05-01 20:03:11", "다빈", "응 안녕"),
+        ("2024-05-05 20:02:11", "새이름", "자?"), ("2024-05-05 20:03:11", "다빈", "아니"),
+    )  # fmt: skip
+    dataset = import_exports([path], Request("t", ("새이름", "옛이름")))
+    assert set(dataset.facts["report"]["speakers"]) == {"새이름", "다빈"}
+    assert [p["question"] for p in lines(dataset.pairs)] == ["안녕", "자?"]
+
+
+def test_a_masked_name_is_the_same_in_every_file_and_can_be_chosen(tmp_path: Path) -> None:
+    one = table(
+        tmp_path,
+        "1.csv",
+        ("2024-05-01 20:02:11", "010-1111-1111", "일번"),
+        ("2024-05-01 20:03:11", "010-2222-2222", "이번"),
+    )
+    two = table(
+        tmp_path,
+        "2.csv",
+        ("2024-05-01 20:04:11", "010-2222-2222", "둘"),
+        ("2024-05-01 20:05:11", "010-1111-1111", "하나"),
+    )
+    dataset = import_exports([one, two], Request("t", ("010-1111-1111",)))
+    by_speaker: dict[str, list[str]] = {}
+    for message in stored_messages(dataset.messages):
+        by_speaker.setdefault(message.speaker, []).append(message.text)
+    assert list(by_speaker.values()) == [["일번", "하나"], ["이번", "둘"]]
+    assert "1111-1111" not in dataset.messages.read_text(encoding="utf-8")
+
+
+def test_forgetting_makes_no_pair_across_the_hole(tmp_path: Path) -> None:
+    path = table(
+        tmp_path, "g.csv", ("2024-05-01 20:02:00", "나", "밥 먹었어?"), ("2024-05-01 20:03:00", "수다", "나 이사했어"),
+        ("2024-05-01 20:04:00", "친구", "헐 수다야 축하해"), ("2024-05-01 20:05:00", "나", "어디로?"), ("2024-05-01 20:06:00", "친구", "옆 동네래"),
+    )  # fmt: skip
+    dataset = forget_speaker(import_exports([path], Request("g", ("나",), "친구")), "수다")
+    assert [(p["question"], p["answer"]) for p in lines(dataset.pairs)] == [("어디로?", "옆 동네래")]
+    assert "수다" not in dataset.messages.read_text(encoding="utf-8")
+    alone = forget_speaker(import_exports([path], Request("g", ("나",), "친구")), "나")
+    assert alone.facts["roles"]["me"] == ["수다"] and [p["answer"] for p in lines(alone.pairs)] == [
+        "헐 수다야 축하해"
+    ]
+
+
+def test_bot_alone_takes_the_owner_for_me(tmp_path: Path) -> None:
+    path = tmp_path / "모임.txt"
+    path.write_bytes(
+        android(
+            ("오후 8:00", "수다", "가"), ("오후 8:01", "수다", "나"), ("오후 8:02", "회원님", "다"), ("오후 8:03", "친구", "라"),
+        )
+    )  # fmt: skip
+    assert import_exports([path], Request("모임", bot="친구")).facts["roles"]["me"] == ["회원님"]
+
+
+def test_what_a_killed_import_left_is_swept_away(talk: Path) -> None:
+    left = datasets_dir() / ".옛것.999999999.part"
+    left.mkdir(parents=True)
+    (left / "staging.db").write_text("비밀", encoding="utf-8")
+    import_exports([talk], Request("친구", ("나",)))
+    assert sorted(path.name for path in datasets_dir().iterdir()) == ["친구"]
+
+
+def test_being_told_to_stop_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "큰.txt"
+    clock = [f"오후 {h}:{m:02d}" for h in range(1, 12) for m in range(60)]
+    path.write_bytes(android(*((clock[n % len(clock)], "나다"[n % 2], f"말{n}") for n in range(300_000))))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "chatbot", "import", str(path), "--name", "큰", "--me", "나"],
+        env={**os.environ, "CHATBOT_HOME": str(home)}, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((home / "datasets").glob(".*.part/*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    child.wait(60)
+    assert list((home / "datasets").iterdir()) == []
+
+
+def test_importing_again_drops_the_index_over_what_was_there(run: Run, home: Path, talk: Path) -> None:
+    run("import", str(ANDROID), "--name", "친구", "--me", "회원님")
+    run("ask", "뭐해?", "--data", "친구")
+    assert len(list((home / "indexes").iterdir())) == 1
+    run("import", str(talk), "--name", "친구", "--me", "나")
+    assert list((home / "indexes").iterdir()) == []
+
+
+def test_a_damaged_dataset_is_named_and_can_be_deleted(run: Run, home: Path, talk: Path) -> None:
+    run("import", str(talk), "--name", "친구", "--me", "나")
+    (home / "datasets" / "친구" / "dataset.json").write_text('{"report": {}}', encoding="utf-8")
+    listed = run("data", "list")
+    assert listed.returncode == 0 and "'친구'이(가) 깨졌어요" in listed.stderr
+    assert (
+        run("data", "delete", "친구", "--yes").returncode == 0 and list((home / "datasets").iterdir()) == []
+    )
+
+
+def test_what_the_shipped_set_knows_far_better_it_answers(run: Run, talk: Path) -> None:
+    run("import", str(talk), "--name", "친구", "--me", "나")
+    reply = json.loads(run("ask", "안녕하세요", "--data", "친구", "--json").stdout)
+    assert not reply["candidates"][0]["source"].startswith("친구 ")
+
+
+def test_what_was_taught_is_not_put_in_the_persons_mouth(run: Run, talk: Path) -> None:
+    run("import", str(talk), "--name", "친구", "--me", "나")
+    run("talk", "--data", "친구", stdin="파이썬 배우고 싶어\n/teach 같이 배우자\n")
+    run("ask", "파이썬 배우고 싶어", "--data", "친구")
+    turns = [json.loads(line) for line in run("history", "show", "--json").stdout.splitlines()]
+    assert turns[-1]["text"] == "같이 배우자" and turns[-1]["name"] is None
+
+
+def test_a_wrong_format_says_so(run: Run, talk: Path) -> None:
+    done = run("import", str(talk), "--json", "--format", "telegram")
+    assert done.returncode == 1 and "--format" in done.stderr and "telegram" in done.stderr
+    assert run("import", str(talk), "--json", "--format", "없는것").returncode == 2
+
+
+def test_a_dataset_goes_before_a_folder_of_its_name(run: Run, talk: Path) -> None:
+    import_exports([talk], Request("tests", ("나",)))  # there is a folder of that name where we are
+    assert load_knowledge("tests").speaker == "다빈"

@@ -25,6 +25,8 @@ OFFERED = 2  # questions named when the bot does not know
 _RANKED = 50  # entries looked at more closely
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
+# So much better must the shipped set match to speak instead of the person imitated.
+_FAR_BETTER = 0.3
 # What somebody took the trouble to teach wins against what shipped and matches a little better.
 _TAUGHT = 0.1
 
@@ -70,12 +72,9 @@ class RetrievalBackend(Backend):
         utterance = conversation.turns[-1].text
         style = reply_style(conversation)
         before = [turn.text for turn in conversation.turns[-3:-1]]
-        context = context_of(map(one_line, before))
-        index, self.speaker = self.index, self.knowledge.speaker
-        ranked = self._rank(index, utterance, context, style)
-        if self.fallback and ranked[0][0] < index.calibration.floor(self.scorer):
-            index, self.speaker = self.fallback, None
-            ranked = self._rank(index, utterance, context, style)
+        index, ranked = self._best_index(utterance, context_of(map(one_line, before)), style)
+        theirs = index is self.index and ranked[0][1] not in self.taught.entries
+        self.speaker = self.knowledge.speaker if theirs else None
         candidates = tuple(
             Candidate(_next_answer(entry.answers, style, conversation), score, _source(entry))
             for score, entry in _one_an_answer(ranked, KEPT_CANDIDATES)
@@ -112,6 +111,22 @@ class RetrievalBackend(Backend):
         if name != "scorer":
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
+
+    def _best_index(
+        self, utterance: str, context: str, style: Style
+    ) -> tuple[Index, list[tuple[float, Entry]]]:
+        """Return the index to answer from and its best entries.
+
+        The shipped set answers what is below a personal dataset's floor, and what it knows far better.
+        """
+        ranked = self._rank(self.index, utterance, context, style)
+        if self.fallback is None:
+            return self.index, ranked
+        shipped = self._rank(self.fallback, utterance, context, style)
+        below = ranked[0][0] < self.index.calibration.floor(self.scorer)
+        if below or ranked[0][0] < shipped[0][0] - _FAR_BETTER:
+            return self.fallback, shipped
+        return self.index, ranked
 
     def _rank(self, known: Index, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
         """Return the best entries with their scores, what was taught before what was known."""

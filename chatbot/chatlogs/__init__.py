@@ -1,6 +1,6 @@
 """Chat exports: any messenger's file in, messages out.
 
-``read_export`` is the door. What happens with the messages afterwards: ``conversations`` cuts them
+``open_exports`` is the door. What happens with the messages afterwards: ``conversations`` cuts them
 into sessions and turns, ``datasets`` keeps them, ``report`` tells what is in them.
 """
 

@@ -21,6 +21,7 @@ Split = Literal["train", "valid", "test"]
 DEFAULT_GAP = 3 * 3600.0  # seconds of silence that end a session, where the data cannot tell
 _GAP_BOUNDS = (600.0, 12 * 3600.0)
 _ENOUGH_GAPS = 100
+BURST_GAP = 600.0  # seconds up to which one speaker's messages are one burst
 MAX_TURN = 500  # characters; what goes beyond is hardly talk
 MAX_SESSION = 400  # turns; a room that never falls silent is cut here
 _PASTED = 100  # characters from which the same text again is a pasted notice, not talk
@@ -128,12 +129,12 @@ class Limits:
         self._pasted.add(key)
         return False
 
-    def cut(self, text: str) -> str:
-        """Return a turn no longer than ``MAX_TURN`` characters."""
+    def cut(self, text: str, role: Role) -> str:
+        """Return a turn no longer than ``MAX_TURN``: how a reply begins, how what it answers ends."""
         if len(text) <= MAX_TURN:
             return text
         self.counts["cut"] += 1
-        return text[:MAX_TURN]
+        return text[:MAX_TURN] if role == "assistant" else text[-MAX_TURN:]
 
     def allow(self, question: str, answer: str) -> bool:
         """Take a pair unless the same words came before, or the answer very often."""
@@ -161,33 +162,35 @@ def sessions(messages: Iterable[Message], roles: Roles, gap: float, limits: Limi
     """
     session, part = Session(), 0
     for message in messages:
-        if session.turns and (message.part != part or _silent(session, message, gap)):
+        if session.turns and (message.part != part or _silent(message, session.ended, gap)):
             yield session
             session = Session()
         part = message.part
         text = tidy(message.text).strip()
         if not text or limits.pasted_before(text):
             continue
-        name = roles.me[0] if message.speaker in roles.me else message.speaker
         last = session.turns[-1] if session.turns else None
-        if last is not None and last.name == name:
-            if len(last.text) < MAX_TURN:
-                session.turns[-1] = last._replace(text=limits.cut(f"{last.text}\n{text}"))
+        burst = last and last.name == message.speaker and not _silent(message, session.ended, BURST_GAP)
+        if last is not None and burst:
+            if last.role == "assistant" and len(last.text) == MAX_TURN:
+                continue  # cut already
+            session.turns[-1] = last._replace(text=limits.cut(f"{last.text}\n{text}", last.role))
         else:
             if len(session.turns) == MAX_SESSION:
                 yield session
                 session = Session()
-            session.turns.append(Utterance(roles.role(name), name, limits.cut(text), message.time))
+            role = roles.role(message.speaker)
+            session.turns.append(Utterance(role, message.speaker, limits.cut(text, role), message.time))
         session.started = session.started or message.time
         session.ended = message.time or session.ended
     if session.turns:
         yield session
 
 
-def _silent(session: Session, message: Message, gap: float) -> bool:
-    if message.time is None or session.ended is None:
+def _silent(message: Message, since: datetime | None, gap: float) -> bool:
+    if message.time is None or since is None:
         return False
-    return (message.time - session.ended).total_seconds() > gap
+    return (message.time - since).total_seconds() > gap
 
 
 def pairs(session: Session, limits: Limits) -> Iterator[Pair]:

@@ -10,10 +10,11 @@ import json
 import os
 import random
 import sqlite3
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 
 from chatbot.chatlogs.conversations import Limits, Roles, Session, Split, learn_gap, pairs, sessions
 from chatbot.chatlogs.message import ExportError, Message
-from chatbot.chatlogs.reading import Export, open_exports
+from chatbot.chatlogs.reading import open_exports
 from chatbot.chatlogs.report import Report, Survey
 from chatbot.datasets import FORMAT, Dataset, new_folder, open_dataset
 from chatbot.errors import ChatbotError, UsageError
@@ -35,6 +36,7 @@ _BATCH = 5_000
 _TRAIN, _VALID = 0.8, 0.9
 _EPOCH = datetime(1970, 1, 1)
 _UNKNOWN_TIME = -1
+_STAGING = "staging.db"
 
 SpeakerCounts = dict[str, int]
 
@@ -43,8 +45,8 @@ SpeakerCounts = dict[str, int]
 class Request:
     """What a person asked of an import.
 
-    ``me`` and ``bot`` are names as the export has them; ``gap`` is in seconds, ``None`` learns it;
-    ``hidden_names`` are third parties to mask.
+    ``me`` and ``bot`` are names as the export has them, or as they are masked; ``gap`` is in seconds,
+    ``None`` learns it; ``hidden_names`` are third parties to mask.
     """
 
     name: str
@@ -55,9 +57,9 @@ class Request:
     hidden_names: tuple[str, ...] = ()
 
 
-# Asked where the request does not say who is who: speakers with their message counts, and names under
-# which such exports write their owner.
-ChooseRoles = Callable[[SpeakerCounts, Sequence[str]], Roles]
+# Asked where the request does not say who is who: speakers with their message counts, names under which
+# such exports write their owner, and who "me" is if that was said.
+ChooseRoles = Callable[[SpeakerCounts, Sequence[str], tuple[str, ...]], Roles]
 
 
 @dataclass
@@ -70,24 +72,39 @@ class _Staged:
     files: int = 0
 
 
-def read_messages(export: Export, masker: Masker | None) -> Iterator[Message]:
-    """Yield the messages of an export with personal data masked, in the speakers' names as well."""
-    names: dict[str, str] = {}
-    for message in export.messages():
-        if masker is None:
-            yield message
-            continue
-        if message.speaker not in names:
-            names[message.speaker] = _masked_name(message.speaker, names, masker)
-        yield Message(message.time, names[message.speaker], masker(message.text), message.part)
+class Masking:
+    """Masks messages and the names of their speakers, the same name the same way in every file.
 
+    Args:
+        masker: masks texts; ``None`` leaves everything as it is.
+    """
 
-def _masked_name(speaker: str, known: dict[str, str], masker: Masker) -> str:
-    """Return a speaker's name, masked where it is a telephone number or the like, and still their own."""
-    masked = masker(speaker)
-    if masked == speaker or masked not in known.values():
-        return masked
-    return next(f"{masked} {n}" for n in range(2, len(known) + 3) if f"{masked} {n}" not in known.values())
+    def __init__(self, masker: Masker | None) -> None:
+        self._masker = masker
+        self._names: dict[str, str] = {}
+
+    def message(self, message: Message) -> Message:
+        """Return a message masked."""
+        if self._masker is None:
+            return message
+        return message._replace(speaker=self.name(message.speaker), text=self._masker(message.text))
+
+    def name(self, speaker: str) -> str:
+        """Return a name, masked where it is a telephone number or the like, and still its owner's alone."""
+        if self._masker is None:
+            return speaker
+        if speaker not in self._names:
+            masked = unique = self._masker(speaker)
+            taken = set(self._names.values())
+            number = 2
+            while unique in taken:
+                unique, number = f"{masked} {number}", number + 1
+            self._names[speaker] = unique
+        return self._names[speaker]
+
+    def known(self, speaker: str) -> str:
+        """Return what a name was masked as, itself where it was not met."""
+        return self._names.get(speaker, speaker)
 
 
 def import_exports(
@@ -105,25 +122,28 @@ def import_exports(
     """
     exports = [export for path in paths for export in open_exports(path, format_name)]
     masker = Masker(request.hidden_names) if request.mask else None
+    masking = Masking(masker)
 
     def messages() -> Iterator[tuple[int, Message]]:
         read = 0
         for number, export in enumerate(exports):
-            for message in read_messages(export, masker):
+            for message in export.messages():
                 read += 1
                 if progress and read % _BATCH == 0:
                     share = (number + export.source.share_read) / len(exports)
                     progress(read, round(2 * read / max(share, 1e-6)))  # then all are gone through once more
-                yield number, message
+                # Rooms that a file numbers are its own; what it does not number is the one room of all.
+                part = message.part and (number << 32) + message.part
+                yield number, masking.message(message)._replace(part=part)
 
-    me_words = tuple(dict.fromkeys(name for export in exports for name in export.format.me))
+    owner = tuple(dict.fromkeys(name for export in exports for name in export.format.me))
     with new_folder(request.name) as folder:
-        source = {"files": len(paths), "formats": sorted({export.format.name for export in exports})}
-        report = _build(folder, messages(), request, choose, me_words, progress)
+        report = _build(folder, messages(), request, masking, choose, owner, progress)
         for export in exports:
             report.dropped.update(export.dropped)
         if masker is not None:
             report.masked.update(masker.counts)
+        source = {"files": len(paths), "formats": sorted({export.format.name for export in exports})}
         _write_facts(folder, request, source, report)
     return open_dataset(request.name)
 
@@ -139,26 +159,32 @@ def forget_speaker(dataset: Dataset, speaker: str) -> Dataset:
     everyone = dataset.facts["report"]["speakers"]
     if speaker not in everyone:
         raise UsageError(f"--speaker '{speaker}'은(는) 없어요. {_listed(everyone)} 중에서 골라 주세요.")
-    if speaker == roles["bot"] or len(everyone) <= 2:
-        raise ChatbotError(
-            f"'{speaker}'을(를) 빼면 대화가 남지 않아요. "
-            f"chatbot data delete {dataset.name}(으)로 모두 지울 수 있어요."
-        )
-    me = tuple(name for name in roles["me"] if name != speaker) or tuple(
-        name for name in everyone if name not in (speaker, roles["bot"])
+    nothing_left = ChatbotError(
+        f"'{speaker}'을(를) 빼면 대화가 남지 않아요. "
+        f"chatbot data delete {dataset.name}(으)로 모두 지울 수 있어요."
     )
-    request = Request(
-        dataset.name, me, roles["bot"], dataset.facts["gap"], dataset.facts["masked"], (speaker,)
-    )
-    masker = Masker((speaker,))
+    if speaker == roles["bot"]:
+        raise nothing_left
+    me = tuple(name for name in roles["me"] if name != speaker)
+    request = Request(dataset.name, me, roles["bot"], dataset.facts["gap"], dataset.facts["masked"])
+    # A label is no name, and one syllable is part of too many words.
+    masker = Masker([speaker] if len(speaker) > 1 and not speaker.startswith("[") else [])
 
     def messages() -> Iterator[tuple[int, Message]]:
+        part, room, hole = 0, 0, False
         for message in stored_messages(dataset.messages):
-            if message.speaker != speaker:
-                yield 0, message._replace(text=masker(message.text))
+            if message.speaker == speaker:
+                hole = True
+                continue
+            if hole or message.part != room:  # nobody answered across what is gone
+                part, room, hole = part + 1, message.part, False
+            yield 0, message._replace(text=masker(message.text), part=part)
 
     with new_folder(dataset.name) as folder:
-        report = _build(folder, messages(), request, None, (), None)
+        try:
+            report = _build(folder, messages(), request, Masking(None), None, (), None)
+        except ExportError as error:
+            raise nothing_left from error
         report.dropped.update(dataset.facts["report"]["dropped"])
         report.dropped["forgotten"] += everyone[speaker]["messages"]
         report.masked.update(dataset.facts["report"]["masked"])
@@ -174,7 +200,7 @@ def masked_sample(
 
     Also returns how many messages were read.
     """
-    masker = Masker(hidden_names)
+    masking = Masking(Masker(hidden_names))
     changed: list[tuple[Message, Message]] = []
     found = read = 0
     rng = random.Random(0)
@@ -182,7 +208,7 @@ def masked_sample(
         for export in open_exports(path, format_name):
             for before in export.messages():
                 read += 1
-                after = before._replace(speaker=masker(before.speaker), text=masker(before.text))
+                after = masking.message(before)
                 if after == before:
                     continue
                 found += 1
@@ -212,17 +238,18 @@ def _build(
     folder: Path,
     messages: Iterator[tuple[int, Message]],
     request: Request,
+    masking: Masking,
     choose: ChooseRoles | None,
-    me_words: Sequence[str],
+    owner: Sequence[str],
     progress: Progress | None,
 ) -> Report:
     """Fill a dataset's folder; everything but ``dataset.json``."""
-    with closing(_staging(folder)) as database:
+    with _disk_errors(folder), closing(_staging(folder)) as database:
         staged = _stage(database, messages)
         if not staged.counts:
             raise ExportError("대화가 한 마디도 없어요. 대화를 다시 내보내 주세요.")
         counts = {staged.speakers[i]: n for i, n in staged.counts.most_common()}
-        roles = _roles(request, counts, choose, me_words)
+        roles = _roles(request, masking, counts, choose, owner)
         _merge(database, staged, roles)
         times = np.sort(np.array(staged.times, dtype=np.float64))
         gap = request.gap or learn_gap(times[times >= 0])
@@ -253,8 +280,7 @@ def _build(
                     row["time"] = pair.time.isoformat(timespec="seconds") if pair.time else ""
                     answers.write(_line({**row, "split": split}))
                 survey.add_session(session, len(found), split)
-    for name in ("staging.db", "staging.db-journal"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / _STAGING).unlink()
     report = survey.report(gap, limits)
     if not report.pairs:
         raise ExportError(
@@ -266,9 +292,19 @@ def _build(
 # --- staging
 
 
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ChatbotError(
+            f"{folder.parent}: 쓸 수 없어요({error}). 디스크가 찼는지 확인해 주세요."
+        ) from error
+
+
 def _staging(folder: Path) -> sqlite3.Connection:
     """Open the database in which messages wait to be sorted; a page cache of 32 MiB, the rest on disk."""
-    path = folder / "staging.db"
+    path = folder / _STAGING
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript(
@@ -312,16 +348,16 @@ def _seconds(time: datetime) -> int:
 
 
 def _merge(database: sqlite3.Connection, staged: _Staged, roles: Roles) -> None:
-    """Keep what several files share only once.
+    """Give everybody one name, and keep what several files share only once.
 
     The same words by the same speaker in the same minute are one message, but as often as the file
     that has them most often: people do send ㅋㅋ twice.
     """
-    if staged.files < 2:
-        return
-    mine = [staged.speakers.index(name) for name in roles.me if name in staged.speakers]
+    mine = [staged.speakers.index(name) for name in roles.me]
     for other in mine[1:]:
         database.execute("UPDATE message SET speaker = ? WHERE speaker = ?", (mine[0], other))
+    if staged.files < 2:
+        return
     database.execute(
         """
         DELETE FROM message WHERE rowid IN (
@@ -353,30 +389,38 @@ def _in_order(database: sqlite3.Connection, staged: _Staged) -> Iterator[Message
 
 
 def _roles(
-    request: Request, counts: SpeakerCounts, choose: ChooseRoles | None, me_words: Sequence[str]
+    request: Request,
+    masking: Masking,
+    counts: SpeakerCounts,
+    choose: ChooseRoles | None,
+    owner: Sequence[str],
 ) -> Roles:
     """Return who is who, from the request, from there being two, or by asking."""
-    for option, names in (("--me", request.me), ("--bot", (request.bot,) if request.bot else ())):
-        for name in names:
-            if name not in counts:
+    given = {"--me": request.me, "--bot": () if request.bot is None else (request.bot,)}
+    found: dict[str, tuple[str, ...]] = {}
+    for option, names in given.items():
+        found[option] = tuple(masking.known(unicodedata.normalize("NFC", name)) for name in names)
+        for name, wanted in zip(names, found[option], strict=True):
+            if wanted not in counts:
                 raise UsageError(
                     f"{option} '{name}'은(는) 대화에 없어요. {_listed(counts)} 중에서 골라 주세요."
                 )
-    if request.bot is not None and request.bot in request.me:
-        raise UsageError(f"--me와 --bot이 같은 사람('{request.bot}')이에요. 서로 다른 사람을 골라 주세요.")
+    me, bot = found["--me"], next(iter(found["--bot"]), None)
+    if bot in me:
+        raise UsageError(f"--me와 --bot이 같은 사람('{bot}')이에요. 서로 다른 사람을 골라 주세요.")
     if len(counts) == 1:
         raise ExportError(f"말하는 사람이 '{next(iter(counts))}' 하나뿐이라 배울 대화가 없어요.")
-    others = [name for name in counts if name not in request.me]
-    if request.bot is not None:
-        me = request.me or tuple(name for name in counts if name != request.bot)
-        return Roles(me[:1] if not request.me else me, request.bot)
-    if request.me and len(others) == 1:
-        return Roles(request.me, others[0])
-    if set(counts) == {"user", "assistant"} and not request.me:
+    if set(counts) == {"user", "assistant"} and not me and bot is None:
         return Roles(("user",), "assistant")  # a file of questions and answers says it itself
-    if choose is not None and not request.me:
-        return choose(counts, me_words)
-    option = "--bot" if request.me else "--me"
+    others = [name for name in counts if name not in me]
+    if bot is not None:
+        known = [name for name in counts if name != bot and (len(counts) == 2 or name in owner)]
+        return Roles(me or tuple(known[:1]), bot)
+    if me and len(others) == 1:
+        return Roles(me, others[0])
+    if choose is not None and others:
+        return choose(counts, owner, me)
+    option = "--bot" if me else "--me"
     raise UsageError(f"{option}에 누구인지 적어 주세요. 대화에 있는 사람: {_listed(counts)}")
 
 

@@ -24,7 +24,7 @@ class ExportError(ChatbotError):
 class Message(NamedTuple):
     """One message: wall-clock time as the file has it, the speaker's name there, the exact text.
 
-    ``part`` numbers the rooms or dialogues of a file that holds several: no session spans two.
+    ``part`` numbers from 1 the rooms or dialogues of a file that holds several: no session spans two.
     """
 
     time: datetime | None

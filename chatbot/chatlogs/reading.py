@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from chatbot.chatlogs import formats
 from chatbot.chatlogs.message import Dropped, ExportError, ExportFormat, Message
@@ -64,29 +64,34 @@ def open_exports(path: Path, format_name: str = "auto") -> list[Export]:
         ExportError: the file cannot be read, or no format fits it.
     """
     source = Source(path)
-    if format_name != "auto":
-        return [Export(source, _named(format_name))]
-    found = _recognise(source)
+    wanted = None if format_name == "auto" else _named(format_name)
+    found = _recognise(source, wanted)
     if found is not None:
         return [Export(source, found)]
     if source.is_zip:
-        exports = list(_exports_inside(source))
+        exports = list(_exports_inside(source, wanted))
+        rooms = {(PurePosixPath(export.source.member or "").parent, export.format.name) for export in exports}
+        if len(rooms) > 1:
+            raise ExportError(
+                f"{path}: zip 안에 대화방이 {len(rooms)}개 있어요. zip을 풀고 한 방의 파일만 골라 주세요."
+            )
         if exports:
             return exports
         raise ExportError(f"{path}: zip 안에 아는 형식의 대화가 없어요. 대화를 내보낸 zip인지 확인해 주세요.")
-    titles = ", ".join(dict.fromkeys(known.title.split()[0] for known in export_formats().values()))
+    if wanted is not None:
+        raise ExportError(f"{path}: --format {wanted.name} 형식이 아니에요. --format을 빼고 다시 해 보세요.")
     raise ExportError(
-        f"{path}: 어떤 형식의 대화인지 알 수 없어요. {titles}에서 내보낸 그대로의 파일을 골라 주세요."
+        f"{path}: 어떤 형식의 대화인지 알 수 없어요. 메신저에서 내보낸 그대로의 파일을 골라 주세요."
     )
 
 
-def _exports_inside(archive: Source) -> Iterator[Export]:
+def _exports_inside(archive: Source, wanted: ExportFormat | None) -> Iterator[Export]:
     """Yield the exports among a zip's members; what cannot be read is none."""
     for name in archive.members():
         if name.lower().endswith(_READABLE):
             with suppress(ExportError):
                 member = Source(archive.path, name)
-                known = _recognise(member)
+                known = _recognise(member, wanted)
                 if known is not None:
                     yield Export(member, known)
 
@@ -98,8 +103,10 @@ def _named(name: str) -> ExportFormat:
     return known[name]
 
 
-def _recognise(source: Source) -> ExportFormat | None:
+def _recognise(source: Source, wanted: ExportFormat | None = None) -> ExportFormat | None:
+    """Return the format that fits best, among all or only the one ``wanted``."""
     sample = source.sample
-    scored = [(known.recognise(sample), known) for known in export_formats().values()]
+    candidates = [wanted] if wanted else list(export_formats().values())
+    scored = [(known.recognise(sample), known) for known in candidates]
     score, best = max(scored, key=lambda pair: pair[0])
     return best if score > 0 else None

@@ -80,7 +80,7 @@ class Report:
         """Return the report that :meth:`to_json` wrote.
 
         Raises:
-            TypeError: it is none.
+            KeyError, TypeError: it is none.
         """
         speakers = {name: Speaker(**one) for name, one in facts["speakers"].items()}
         counters = {key: Counter(facts[key]) for key in _COUNTERS}

@@ -63,6 +63,8 @@ class Source:
         self._opened: IO[bytes] | None = None
         if path.is_dir():
             raise ExportError(f"{path}: 폴더예요. 대화를 내보낸 파일을 골라 주세요.")
+        if path.exists() and not path.is_file():
+            raise ExportError(f"{path}: 파일이 아니에요. 대화를 파일로 저장해서 골라 주세요.")
         try:
             with self.open_bytes() as stream:
                 start = stream.read(4)

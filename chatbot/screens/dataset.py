@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import typer
@@ -47,7 +48,8 @@ def print_report(console: Console, dataset: Dataset) -> None:
         if speaker.busiest:
             hours = ", ".join(f"{hour}시" for hour in speaker.busiest)
             console.print(plain(f"{_bars(speaker.hours)}  {name}: {hours}에 가장 많이 말해요"))
-    console.print(plain(" 0시      6시     12시     18시 ".replace("     ", "   "), "dim"))
+    if any(one.busiest for _, one in _shown(report)):
+        console.print(plain("".join(f"{hour}시".ljust(5) for hour in (0, 6, 12, 18)), "dim"))
     console.print(plain(report.verdict(), "bold"))
 
 
@@ -55,7 +57,7 @@ def report_lines(dataset: Dataset) -> list[str]:
     """Return the report as plain lines, for a pipe."""
     report = Report.from_json(dataset.facts["report"])
     lines = [f"{title}\t{value}" for title, value in _facts(dataset, report)]
-    lines += [f"{name}\t{', '.join(_manner(one))}" for name, one in _shown(report)]
+    lines += [f"{one_line(name)}\t{', '.join(_manner(one))}" for name, one in _shown(report)]
     return [*lines, report.verdict()]
 
 
@@ -73,18 +75,19 @@ def print_datasets(console: Console, datasets: Sequence[Dataset]) -> None:
     console.print(table)
 
 
-def ask_roles(counts: dict[str, int], owner_names: Sequence[str]) -> Roles:
-    """Ask on the terminal who is who, offering the owner's name of the export and the other one."""
+def ask_roles(counts: dict[str, int], owner: Sequence[str], me: tuple[str, ...]) -> Roles:
+    """Ask on the terminal who is who, offering the owner's name of the export and who speaks most."""
     console = notes()
     names = list(counts)
     for number, name in enumerate(names, start=1):
-        console.print(plain(f"{number:3}. {name} ({counts[name]:,}마디)"))
-    mine = next((name for name in names if name in owner_names), names[-1])
-    me = _ask_speaker("나는 누구인가요? 번호나 이름", names, mine)
-    others = [name for name in names if name != me]
+        console.print(plain(f"{number:3}. {one_line(name)} ({counts[name]:,}마디)"))
+    if not me:
+        default = next((name for name in names if name in owner), None)
+        me = (_ask_speaker("나는 누구인가요? 번호나 이름", names, default),)
+    others = [name for name in names if name not in me]
     if len(others) == 1:
-        return Roles((me,), others[0])
-    return Roles((me,), _ask_speaker("누구처럼 말하게 할까요? 번호나 이름", names, others[0], me))
+        return Roles(me, others[0])
+    return Roles(me, _ask_speaker("누구처럼 말하게 할까요? 번호나 이름", names, others[0], me))
 
 
 def print_preview(console: Console, changed: Sequence[tuple[Message, Message]], read: int) -> None:
@@ -97,13 +100,15 @@ def print_preview(console: Console, changed: Sequence[tuple[Message, Message]], 
     )
 
 
-def _ask_speaker(question: str, names: Sequence[str], default: str, taken: str | None = None) -> str:
+def _ask_speaker(
+    question: str, names: Sequence[str], default: str | None, taken: tuple[str, ...] = ()
+) -> str:
     while True:
-        answer = str(typer.prompt(question, default=default, err=True)).strip()
+        answer = unicodedata.normalize("NFC", str(typer.prompt(question, default=default, err=True))).strip()
         chosen = answer
         if answer not in names and answer.isdecimal() and 1 <= int(answer) <= len(names):
             chosen = names[int(answer) - 1]
-        if chosen in names and chosen != taken:
+        if chosen in names and chosen not in taken:
             return chosen
         notes().print(plain("목록에 있는 다른 사람의 번호나 이름을 적어 주세요."))
 
@@ -115,7 +120,7 @@ def _facts(dataset: Dataset, report: Report) -> list[tuple[str, str]]:
     )
     facts = [
         ("데이터셋", dataset.name),
-        ("나", ", ".join(report.me)),
+        ("나", ", ".join(report.me) or "없음"),
         ("따라 할 사람", report.bot),
         ("기간", _period(report)),
         ("메시지", f"{report.messages:,}개"),

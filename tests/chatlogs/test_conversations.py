@@ -94,14 +94,6 @@ def test_messages_without_times_are_one_session() -> None:
     assert len(list(sessions(messages, ROLES, 3600, Limits()))) == 1
 
 
-def test_two_names_of_one_person_are_one_speaker() -> None:
-    roles = Roles(("회원님", "지호"), "다빈")
-    (session,) = sessions(
-        said((0, "회원님", "야"), (1, "지호", "뭐해"), (2, "다빈", "왜")), roles, 3600, Limits()
-    )
-    assert [(t.name, t.text) for t in session.turns] == [("회원님", "야\n뭐해"), ("다빈", "왜")]
-
-
 def test_other_people_of_a_group_keep_their_names_and_turns() -> None:
     messages = said((0, "나", "다들 어디"), (0, "민서", "집"), (1, "다빈", "나는 밖"))
     (session,) = sessions(messages, ROLES, 3600, Limits())
@@ -120,6 +112,20 @@ def test_long_turns_are_cut_and_pasted_texts_come_once() -> None:
     (session,) = sessions(messages, ROLES, 3600, limits)
     assert [len(t.text) <= MAX_TURN for t in session.turns] == [True, True]
     assert limits.counts == {"cut": 1, "pasted": 1}
+
+
+def test_of_what_is_answered_the_end_is_kept() -> None:
+    messages = said(*((n / 10, "나", f"{n}번째 " + "말" * 90) for n in range(10)), (2, "다빈", "응"))
+    (session,) = sessions(messages, ROLES, 3600, Limits())
+    (pair,) = pairs(session, Limits())
+    assert pair.question.endswith(messages[9].text) and len(pair.question) <= MAX_TURN
+
+
+def test_a_burst_ends_after_minutes_of_silence() -> None:
+    messages = said((0, "나", "아침 먹었어"), (170, "나", "점심 뭐야"), (175, "다빈", "김밥"))
+    (session,) = sessions(messages, ROLES, 4 * 3600, Limits())
+    assert [t.text for t in session.turns] == ["아침 먹었어", "점심 뭐야", "김밥"]
+    assert [p.question for p in pairs(session, Limits())] == ["점심 뭐야"]
 
 
 def test_the_same_pair_comes_once_and_the_same_answer_not_too_often() -> None:

@@ -97,7 +97,7 @@ def _is_message(record: Any) -> bool:
 
 
 def _read(source: Source, dropped: Dropped) -> Iterator[Message]:
-    part = 0
+    part = 1  # 0 is for messages that stand by themselves
     for value in _values(source, dropped):
         record = _lower(value)
         turns = _turns(record)

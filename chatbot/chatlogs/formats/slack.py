@@ -56,7 +56,7 @@ def _read(source: Source, dropped: Dropped) -> Iterator[Message]:
     with zipfile.ZipFile(source.path) as archive:
         workspace = _read_workspace(source, archive, names)
         days = sorted(match.group(1, 2, 0) for name in names if (match := _DAY.fullmatch(name)))
-        for part, (_, room) in enumerate(groupby(days, key=lambda day: day[0])):
+        for part, (_, room) in enumerate(groupby(days, key=lambda day: day[0]), start=1):
             for _, _, name in room:
                 yield from _read_day(Source(source.path, name, archive), workspace, part, dropped)
 

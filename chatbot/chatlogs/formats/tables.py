@@ -103,7 +103,7 @@ def _read_rows(lines: Iterable[str], table: _Table, dropped: Dropped) -> Iterato
     # one line break for all, inside quotes as well; NUL ends the reader of Python 3.10
     clean = (line.rstrip("\r\n").replace("\0", "") + "\n" for line in lines)
     rows = csv.reader(clean, delimiter=table.delimiter)
-    number = 0
+    number = 1  # each pair is a dialogue of its own
     while True:
         try:
             row = next(rows)
@@ -113,8 +113,10 @@ def _read_rows(lines: Iterable[str], table: _Table, dropped: Dropped) -> Iterato
             dropped["broken"] += 1
             continue
         if any(row[table.width :]):
-            dropped["broken"] += 1
-            continue
+            if table.text != table.width - 1:
+                dropped["broken"] += 1
+                continue
+            row = [*row[: table.text], table.delimiter.join(row[table.text :])]  # commas nobody quoted
         row += [""] * (table.width - len(row))
         if table.kind == "messages":
             message = _read_message(row, table, dropped)
