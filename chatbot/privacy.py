@@ -9,6 +9,8 @@ What stays: numbers spelled out (``공일공``), names nobody asked for, public 
 plain links, and the first word of an address unless it is one of the 17 provinces and metropolitan cities.
 Replies appear syllable by syllable, and nothing tells in time that a street is about to be named:
 ``은하로 27, 2동 302호`` becomes ``은하로 [주소]``, ``강남구 테헤란로 152`` becomes ``강남구 [주소]``.
+A street with only a number needs a word such as 주소, because ``버스로 30`` looks the same. What has the full
+shape of a registration number, a card, a plate or a flat (``2동 302호``) is masked wherever it stands.
 """
 
 from __future__ import annotations
@@ -118,9 +120,9 @@ class Masker:
     """Masks text after text, names of people included, and counts what it masked.
 
     Args:
-        names: people to hide. In a name of three syllables the given name is hidden, too, where a
-            vocative, a particle or a title shows that somebody is meant: 다빈아, 다빈이가, 다빈 씨. A name that
-            is a common word (하늘) counts only in forms the word does not have: 하늘아, 하늘이가, 하늘 씨.
+        names: people to hide. In a name of three syllables the given name is hidden, too, where a vocative,
+            a particle or a title shows that somebody is meant: 다빈아, 다빈이가, 다빈 씨. A name that is a
+            common word (하늘) counts only in forms the word does not have: 하늘아, 하늘이가, 하늘 씨.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -159,9 +161,9 @@ class StreamMasker:
     def _release(self, last: bool) -> str:
         folded, places = _fold(self._held)
         begin, text = len(self._shown), self._shown + folded
-        # a syllable in pieces that is not yet whole says nothing
-        whole = text[:-1] if "\u1100" <= self._held[-1:] <= "\u11a7" else text
-        settled = len(text) if last else _open_from(whole)
+        if not last and "\u1100" <= self._held[-1:] <= "\u11a7":
+            text = text[:-1]  # a syllable in pieces, not yet whole: 조 may become 종
+        settled = len(text) if last else _open_from(text)
         found, undecided = _scan(text, _RULES, settled) if _WORTH_READING.search(text) else ([], [])
         cut = len(text) if last else min([settled, *(start for start in undecided if start >= begin)])
         for _, start, end in reversed(found):
@@ -169,7 +171,13 @@ class StreamMasker:
                 cut = start
         cut = max(cut, begin)
         done = [Found(kind, start - begin, end - begin) for kind, start, end in found if begin <= start < cut]
-        size = len(self._held) if cut == len(text) else places[cut - begin][0] if places else cut - begin
+        size = (
+            len(self._held)
+            if cut - begin == len(folded)
+            else places[cut - begin][0]
+            if places
+            else cut - begin
+        )
         ready, self._held = self._held[:size], self._held[size:]
         # a memory that began within a number would see another number
         known = max(0, cut - _MEMORY)
@@ -219,10 +227,12 @@ def _scan(text: str, sections: tuple[_Section, ...], settled: int) -> tuple[list
                     spans.append((start, end))
                 # Within what is none of the kind may stand one that is; a link is judged as a whole.
                 match = rule.pattern.search(text, end if good or rule.kind == "url" else start + 1)
-            if spans:
-                text = _hide(text, spans, digits_only=rule.kind is None)
             if rule.kind:
                 found += [Found(rule.kind, start, end) for start, end in spans]
+            if spans:
+                text = _hide(text, spans, digits_only=rule.kind is None)
+                if not needs.search(text):
+                    break
     return sorted(found, key=lambda item: item.start), undecided
 
 
@@ -368,6 +378,7 @@ _SECRET = re.compile(
     r"|[\w.]@[\w-]+\.\w|(?<!\d)01[016789][-.]?\d{3,4}[-.]?\d{4}(?!\d)"  # an address or a number within
     r"|[/.](?:open|qr)\.kakao\.com/|discord(?:app)?\.(?:gg|com/invite)/|/t\.me/(?:\+|joinchat)"
     r"|chat\.whatsapp\.com/|line\.me/|(?:docs|drive|calendar)\.google\.com/|/forms\.gle/|meet\.google\.com/\w"
+    r"|/(?:invite|join|reset|verify)/(?=[a-z_-]*\d)[\w-]{6}|qr\.kakaopay\.com/|/toss\.me/"
     r"|zoom\.us/[a-z]+/|teams\.(?:microsoft|live)\.com/|webex\.com/(?:meet|j)|join\.slack\.com/"
     r"|dropbox\.com/|1drv\.ms/|onedrive\.live\.com/|sharepoint\.com/|wetransfer\.com/|band\.us/n/",
     re.ASCII | re.IGNORECASE,
@@ -421,7 +432,7 @@ _LAST = rf"{_SEP}\d{{3,4}}{_SEP}\d{{4}}{_R}"
 _MOBILE = rf"(?<!\d)(?<!\d-)(?:(?:\+|00)?82{_SEP}(?:\(0\)|0)?{_SEP}|0)1[016789]{_LAST}"
 _AREA = "(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4])"
 _LANDLINE = (
-    rf"{_L}0(?:70|50\d){_LAST}|(?<!\d)\+82{_SEP}\(?0?\)?(?:{_AREA}|70){_LAST}"
+    rf"{_L}0(?:70|50\d?){_LAST}|(?<!\d)\+82{_SEP}\(?0?\)?(?:{_AREA}|70){_LAST}"
     # an area code alone would take any number that begins with 02: it needs a sign on one side
     rf"|{_L}0{_AREA}(?:(?: ?[-.)/] ?| )\d{{3,4}}[-. ]{{0,3}}|\d{{3,4}}(?: ?[-.] ?| ))\d{{4}}{_R}"
 )
@@ -436,7 +447,7 @@ _BANK_SHAPES = "|".join(
 _PLATE_SIGN = "[가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호육해공국합]"
 _PLATE = (
     rf"(?:(?<![가-힣])(?:{_PROVINCE}|경기) ?\d{{1,2}}|(?<!\d)(?<!\d[-.,:])\d{{2,3}}) ?{_PLATE_SIGN}"
-    rf"[ -]?\d{{4}}{_R}(?![-.,:]\d| ?[만천억조]){_COUNTED}"
+    rf"[ -]?\d{{4}}{_R}(?![-.,:]\d|[만천억조]){_COUNTED}"
 )
 
 # An address is places, a street or a quarter, its number, then building, floor and room.
@@ -452,7 +463,7 @@ _WITHIN = (
 )
 _LEVEL = (
     r"(?:(?:[가-힣]{2,5}[시군구]|[중동서남북]구|[가-힣]{1,5}\d{0,2}동|[가-힣]{1,4}\d가"
-    r"|(?<=[시군] )[가-힣]{1,5}[읍면]) )"
+    r"|(?<=[시군구] )[가-힣]{1,5}[읍면]) )"
 )
 _LANE = r"\d{1,4}(?:번|[가-하])?길"
 _STREET = rf"[가-힣]{{1,7}}\d{{0,3}}(?:(?<!으)로|길)(?: ?{_LANE})?"
@@ -464,7 +475,7 @@ _HOUSE = (
 )
 _ROOM = (
     r"(?:,? ?(?:\([가-힣\d]{1,12}(?:, ?[가-힣A-Za-z\d]{1,20})?\)|"
-    rf"(?:[가-힣A-Za-z\d]{{1,12}}{_BUILDING} ?)?"
+    rf"(?:[가-힣A-Za-z\d]{{0,12}}{_BUILDING} ?)?"
     r"(?:(?:지하 ?|제|B)?\d{1,4}|[A-Za-z가나다라마바])(?:동|층|호(?![선차기]))))"
 )
 _FLAT = r"\d{1,4}동 ?\d{1,4}호(?![선차기])"
@@ -480,19 +491,20 @@ _NEAR_ACCOUNT = (
     "계좌|은행|통장|입금|이체|송금|예금주|뱅크|뱅킹|농협|수협|신협|새마을금고|우체국|카뱅|케뱅"
     rf"|{_BANK}[ :은(]*\0|\0[ ,/()]*{_BANK}|\0(?:으로|로|에)? ?(?:보내|부쳐|넣어|쏴)"
 )
+_NEAR_CARD = "카드|card|신용|체크"
 _NEAR_LANDLINE = "전화|연락|번호|문자|통화|팩스|(?<![a-z])(?:tel|fax)"
 _NEAR_HOME = "주소|배송|사는 ?[곳데]|살아|살고|거주|도로명"
 _PASSWORD = "인증 ?(?:번호|코드|키)|비밀 ?번호|비번|패스워드|암호|otp|passw[a-z]*|passcode"
 _NEAR_CODE = (
     "인증(?!샷|사진|서|기관|업체)|비밀 ?번호|비번|패스워드|암호(?!화)|otp|passw|passcode|verification"
-    "|핀 ?번호|(?<![a-z])pin(?![a-z])"
+    r"|핀 ?번호|(?<![a-z])pin(?![a-z])|code is|is your|현관[ :은]{0,2}[#*]?\0"
     "|(?:보안|접속|승인|초대|입장|확인) ?(?:코드|번호)|(?:현관|도어락|출입|공동)[가-힣 ]{0,4}(?:코드|번호)"
 )
 # 상담 1388, 대표번호 1588: numbers anybody may call
 _PUBLIC = "(?:13(?:30|45|50|66|88|93)|15(?:44|66|77|88|99)|16(?:00|44|61|66|70|88)|18(?:00|33|55|77|99))"
 _ORDERED = (
-    r"(?:(?:주문|예약|접수|상품|제품|모델|시리얼|일련|문의|티켓|등기|송장) ?(?:번호|코드|넘버)|송장|등기|택배|품번|ISBN)"
-    r"(?:[은는이가]| ?[:#=])? ?#?\d[\d-]*"
+    r"(?:(?:주문|예약|접수|상품|제품|모델|시리얼|일련|문의|티켓) ?(?:번호|코드|넘버)|(?:송장|등기)(?: ?번호)?"
+    r"|택배|품번|ISBN)(?:[은는이가]| ?[:#=])? ?#?\d[\d-]*"
 )
 _DATE = rf"{_L}(?:19|20)\d\d(?P<sep>[-./])(?:0?[1-9]|1[0-2])(?P=sep)(?:0?[1-9]|[12]\d|3[01])(?!-?\d)"
 _WORD_WITH_DIGIT = (
@@ -513,8 +525,9 @@ _RULES: tuple[_Section, ...] = (
     _Section(re.compile("@"), (_Rule("email", _EMAIL),)),
     _Section(
         re.compile(
-            r"(?:\d[-.,:/()+~_* \n]{0,6}){8}\d|\d{6} ?-? ?\d{0,5}[*xX]{2}|[A-Za-z]-?\d{7}"
-            r"|[A-Za-z]\d{3}[A-Za-z]\d{4}"
+            # nine digits, stars after some, or a passport
+            r"(?:\d[-.,:/()+~_*xX \n]{0,9}){8}\d|\d ?[-.]? ?[*xX]{2}"
+            r"|[A-Za-z]-?\d{7}|[A-Za-z]\d{3}[A-Za-z]\d{4}"
         ),
         (
             # 주민등록법 (Ministry of the Interior), 출입국관리법 (Justice): birth, then century and sex
@@ -525,7 +538,11 @@ _RULES: tuple[_Section, ...] = (
             # ISO/IEC 7812-1: the schemes, American Express in its own shape, and what is called a card
             _Rule("card", "(?=[2-69])" + _groups("4-4-4-4", _GLUED), _luhn),
             _Rule("card", "(?=3[47])" + _groups("4-6-5", _GLUED), _luhn),
-            _Rule("card", _groups("4-4-4-4", _GLUED), label="카드|card|신용|체크"),
+            _Rule(
+                "card",
+                rf"{_L}\d{{4}}(?P<sep>{_GLUED})(?:[\d*xX]{{4}}(?P=sep)){{2}}\d{{4}}{_R}",
+                label=_NEAR_CARD,
+            ),
             # 전기통신번호관리세칙 (Ministry of Science and ICT)
             _Rule("phone", _MOBILE),
             _Rule("landline", _LANDLINE),
@@ -569,7 +586,7 @@ _RULES: tuple[_Section, ...] = (
                 "address",
                 rf"{_WITHIN}{_LEVEL}{{0,3}}(?:{_STREET}|{_QUARTER}) ?(?:지하 ?)?{_HOUSE}{_ROOM}{{0,5}}",
             ),
-            _Rule("address", rf"{_WITHIN}{_LEVEL}{{1,3}}(?:[가-힣A-Za-z\d]{{1,12}}{_BUILDING} ?)?{_FLAT}"),
+            _Rule("address", rf"{_WITHIN}{_LEVEL}{{1,3}}(?:[가-힣A-Za-z\d]{{0,12}}{_BUILDING} ?)?{_FLAT}"),
             _Rule("address", rf"{_AFTER_STREET}{_LANE} ?{_HOUSE}{_ROOM}{{0,5}}"),
             _Rule("address", rf"{_AFTER_PLACE}{_LOT}(?: ?번지)?(?:, ?| ){_ROOM}{{1,5}}"),
             _Rule("address", rf"{_AFTER_PLACE}{_LOT} ?번지(?!점){_ROOM}{{0,5}}"),
@@ -642,7 +659,8 @@ _COMMON = frozenset(
         "진주수지유리나비가람다정지혜은혜진실정의자유평화",
     )
 )
-_TITLE = " ?(?:씨|님|군|양|언니|오빠|누나|선배|후배|선생|쌤|샘|이모|삼촌|대리|과장|팀장|부장|사장)"
+_POLITE = " ?(?:씨|님)"
+_TITLE = " ?(?:군|양|언니|오빠|누나|선배|후배|선생|쌤|샘|이모|삼촌|대리|과장|팀장|부장|사장)"
 _PARTICLE = (
     "(?:한테서?|에게서?|이랑|랑|하고|과|와|은|는|을|를|도|만|의|보다|처럼|까지|부터|네|께서?|이?라고|이?라는)"
 )
@@ -668,11 +686,11 @@ def _name_forms(name: str, alone: bool) -> str:
     if not "가" <= name[-1] <= "힣":
         return rf"{re.escape(name)}(?![A-Za-z])"
     closed = (ord(name[-1]) - ord("가")) % 28 > 0  # ends in a consonant: 다빈아, 다빈이가, not 지우야, 지우가
-    follow = [f"{'아' if closed else '야'}{_END}", _TITLE]
+    follow = [f"{'아' if closed else '야'}{_END}", _POLITE]
     if closed:
         follow.append(rf"이(?:{_PARTICLE}|가|야|꺼|거){_END}")
     if name not in _COMMON:
-        follow.append(rf"(?:{_PARTICLE}|{_COPULA}|{'이' if closed else '가'}){{1,2}}{_END}")
+        follow += [_TITLE, rf"(?:{_PARTICLE}|{_COPULA}|{'이' if closed else '가'}){{1,2}}{_END}"]
         if alone:
             follow.append(_END)
     return rf"{re.escape(name)}(?={'|'.join(follow)})"
