@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,14 +77,14 @@ def train_on(
     """
     device = next(model.parameters()).device
 
-    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         ids, reply = (tensor.to(device) for tensor in course[step])
-        return next_token_loss(model, ids, (ids != course.pad) if whole else reply), ids.numel()
+        yield next_token_loss(model, ids, (ids != course.pad) if whole else reply), ids.numel()
 
     count = min(steps or len(course), len(course))
     with quiet_transformers():
         return fit(
-            model, loss_of, optimizers, state,
+            model, losses_of, optimizers, state,
             steps=count, warmup=WARMUP, save_every=5, identity=f"{_fingerprint(model)} {identity} {count}",
             report=report,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -200,13 +201,13 @@ def pretrain(
         model.bert.embeddings.word_embeddings.weight.copy_(torch.from_numpy(np.load(work / "embeddings.npy")))
         model.bert.embeddings.position_embeddings.weight.copy_(sinusoids(RECIPE.sequence, RECIPE.hidden))
 
-    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(device)
         chance = torch.Generator(device).manual_seed(RECIPE.seed + step)
-        return masked_lm_loss(model, batch, chance), batch.numel()
+        yield masked_lm_loss(model, batch, chance), batch.numel()
 
     spent = fit(
-        model, loss_of, [optimizer], work / "pretrain.pt",
+        model, losses_of, [optimizer], work / "pretrain.pt",
         minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
     )  # fmt: skip
     model.bert.save_pretrained(work / "pretrained")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,12 +170,12 @@ def pretrain(
     model = load_model(base, torch.float32, len(tokenizer)) if base else fresh_model(tokenizer)
     torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
 
-    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(device)
-        return next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
+        yield next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
 
     spent = fit(
-        model, loss_of, optimizers(model, RECIPE.continued_scale if base else 1.0), work / "pretrain.pt",
+        model, losses_of, optimizers(model, RECIPE.continued_scale if base else 1.0), work / "pretrain.pt",
         minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
     )  # fmt: skip
     model.save_pretrained(work / "pretrained")

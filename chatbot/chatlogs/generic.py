@@ -45,7 +45,9 @@ _TIME_FORMS = [
     for day in (
         r"(?P<year>\d{4})[-./]\s?(?P<month>\d{1,2})[-./]\s?(?P<day>\d{1,2})\.?",
         r"(?P<year>\d{4})년\s?(?P<month>\d{1,2})월\s?(?P<day>\d{1,2})일",
-        r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})",
+        r"(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})",
+        r"(?P<month>0?[1-9]|1[0-2])/(?P<day>\d{1,2})/(?P<year>\d{4}|\d{2})",
+        r"(?P<day>1[3-9]|2\d|3[01])/(?P<month>\d{1,2})/(?P<year>\d{4}|\d{2})",
         r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
     )
 ]
@@ -85,7 +87,7 @@ def role_speaker(role: str) -> str | None:
 def common_time(value: object) -> datetime | None:
     """Return the wall-clock time of a date in a common form or of a number since 1970.
 
-    ``5/1/2024`` is read month first, ``1.5.2024`` day first.
+    ``5/1/2024`` and ``5/1/24`` are read month first, ``13/5/2024`` and ``1.5.2024`` day first.
 
     Returns:
         ``None`` where there is no value.
@@ -121,6 +123,8 @@ def _written_time(text: str) -> datetime:
     year, month, day, hour, minute, second = (
         int(match[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
     )
+    if year < 100:
+        year += 2000
     half = match["half"] or match["after"]
     if half:
         hour = hour % 12 + (12 if half[0] in "Pp" or half == "오후" else 0)

@@ -23,7 +23,6 @@ from chatbot.chatlogs.message import ExportError
 # What reading from a damaged zip raises; the last, where it asks for a buffer of gigabytes.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, MemoryError)
 _CHUNK = 1 << 20
-_TEXT_CHUNK = 1 << 16
 _SAMPLE_CHARACTERS = 1 << 18
 _SAMPLE_LINES = 500
 _SAMPLE_ITEMS = 20
@@ -183,16 +182,6 @@ class Source:
         """Yield the lines with their ends; only CRLF, LF and a lone CR end one."""
         with self.open_text() as text:
             yield from text
-
-    def records(self) -> Iterator[str]:
-        """Yield what stands between one CRLF and the next; a bare LF or CR is a line break inside."""
-        held = ""
-        with self.open_text() as text:
-            while chunk := text.read(_TEXT_CHUNK):
-                *whole, held = (held + chunk).split("\r\n")
-                yield from whole
-        if held:
-            yield held
 
     def json_items(self, prefix: str) -> Iterator[Any]:
         """Yield the values under an ijson ``prefix`` such as ``messages.item``, one at a time.

@@ -21,15 +21,26 @@ _MEDIA = re.compile(
     r"|Photos?(?: \d+)?|\d+ photos|[Vv]ideos?|Emoticons?|Voice Note"
     r"|(?:파일|File): \S.*\.\w{1,10}"
     r"|(?:보이스톡|페이스톡|그룹콜) (?:해요|취소|부재중|응답 ?없음|거절|종료|\d+:\d{2}(?::\d{2})?)\.?"
-    r"|(?:Voice|Video) Call(?: \d+:\d{2}(?::\d{2})?)?|(?:라이브톡|Live Talk) (?:시작|종료|started|ended).*"
-    r"|보이스룸(?:이 방금 시작했어요\.?| 종료.*)|샵검색: #.*|카카오톡 프로필(?:: .*)?"
-    r"|(?:지도|위치|연락처): .*|톡게시판 '.*': ?.*"
-    r"|[\d,]+원을 (?:보냈|받았)어요\.?|[\d,]+원을 받으세요\.?|[\d,]+원 받기 완료!?.*|송금: .*"
-    r"|송금봉투를 (?:보냈습니다|받았어요).*|송금이 취소되었어요\.?|자동환불 (?:예정|완료).*"
-    r"|선물과 메시지를 보냈습니다\..*|선물을 보냈습니다\. 지금 확인해 보세요!.*",
-    re.DOTALL,
+    r"|(?:Voice|Video) Call(?: \d+:\d{2}(?::\d{2})?)?"
+    r"|(?:(?:라이브톡|Live Talk) (?:시작|종료|started|ended)|보이스룸 종료)(?: \d+:\d{2}(?::\d{2})?)?\.?"
+    r"|보이스룸이 방금 시작했어요\.?|샵검색: #.*|카카오톡 프로필(?:: .*)?|톡게시판 '.*': ?.*"
+    # these go on over several lines
+    r"|(?s:(?:[\d,]+원을 (?:(?:보냈|받았)어요|받으세요)\.?(?:\n.*)?|[\d,]+원 받기 완료!?.*|송금: .*"
+    r"|송금봉투를 (?:보냈습니다|받았어요).*|송금이 취소되었어요\.?(?:\n.*)?|자동환불 (?:예정|완료).*"
+    r"|선물과 메시지를 보냈습니다\..*|선물을 보냈습니다\. 지금 확인해 보세요!.*))"
 )
-_FIRST = frozenset("사<(동이음PVve0123456789EF파보페그L라샵카지위연톡송자선V채관삭T메")
+# A place or a contact that was shared, unless it reads like what people say after such a word.
+_SHARED = re.compile(r"(?:지도|위치|연락처): .*")
+_LONGEST_SHARED = 30
+_SENTENCE = re.compile(r"(?:[야요어아해][.~]*|[?!ㅋㅎㅠㅜ])$|[없있]어")
+# The two characters that all of these begin with; hardly any message of a person does.
+_BEGINNINGS = frozenset(
+    re.findall(
+        "..",
+        "사진동영이모음성파일보이페이그룹라이샵검카카지도위치연락톡게송금자동선물삭제메시채팅관리"
+        "<사(사<동(동<이(이<P(P<V(V<e(e<E(E(삭PhViviEmVoFiLiTh",
+    )
+) | {digit + after for digit in "0123456789" for after in "0123456789,원 "}
 
 
 def kakaotalk_left_out(text: str) -> Reason | None:
@@ -37,11 +48,15 @@ def kakaotalk_left_out(text: str) -> Reason | None:
 
     Only the whole message counts: ``사진`` is a photo, ``사진 좀 보내 줘`` is not.
     """
-    if text[:1] not in _FIRST:
+    if text[:2] not in _BEGINNINGS:
         return None
     text = text.strip()
-    if _MEDIA.fullmatch(text):
+    if _MEDIA.fullmatch(text) or _is_shared(text):
         return "media"
     if _DELETED.fullmatch(text):
         return "deleted"
     return "system" if _SYSTEM.fullmatch(text) else None
+
+
+def _is_shared(text: str) -> bool:
+    return len(text) <= _LONGEST_SHARED and bool(_SHARED.fullmatch(text)) and not _SENTENCE.search(text)

@@ -160,7 +160,7 @@ def test_csv_dates_with_the_day_first() -> None:
 
 
 def test_csv_named_but_not_one() -> None:
-    with pytest.raises(ExportError, match="첫 줄이 없어요"):
+    with pytest.raises(ExportError, match="형식이 아니에요"):
         read_back("그냥 글이야\n".encode(), format_name="discord-csv")
 
 

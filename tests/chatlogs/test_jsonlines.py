@@ -96,7 +96,7 @@ PAIR_LABELS = tuple(EXAMPLES)[-6:]
 
 
 def _dialogues(*parts: tuple[tuple[str, str], ...]) -> list[Message]:
-    return [Message(None, *said, part) for part, found in enumerate(parts) for said in found]
+    return [Message(None, *said, part) for part, found in enumerate(parts, start=1) for said in found]
 
 
 def _pairs(*found: tuple[str, str]) -> list[Message]:
@@ -114,15 +114,15 @@ EXPECTED: dict[str, tuple[list[Message], dict[str, int]]] = {
     "timestamp,user,message": ([Message(EVENING, "7", "안녕")], {}),
     "date,time,name,content": ([Message(EVENING, "다온", "안녕")], {}),
     "date,author,text": ([Message(EVENING, "다온", "안\n녕")], {}),
-    "role,content": (_dialogues((("user", "안녕"), ("assistant", "응"))), {}),
+    "role,content": ([Message(None, "user", "안녕"), Message(None, "assistant", "응")], {}),
     "a list of messages a line": (_dialogues(GREETING, GREETING), {"system": 2}),
-    "one pretty dialogue": (_dialogues(GREETING), {"system": 1}),
+    "one pretty dialogue": ([Message(None, *said) for said in GREETING], {"system": 1}),
     "one pretty message": ([Message(EVENING, "다온", "안녕")], {}),
     "an array of dialogues": (_dialogues(GREETING, GREETING), {"system": 2}),
     "an array of messages": ([Message(EVENING, "다온", "안녕"), Message(None, "민호", "응")], {}),
     "an array of lists": (_dialogues(GREETING, GREETING), {"system": 2}),
     "no messages": ([], {}),
-    "odd": (_dialogues((("user", "안\ufffd녕"),)), {"empty": 2, "broken": 8, "system": 1}),
+    "odd": ([Message(None, "user", "안\ufffd녕")], {"empty": 2, "broken": 8, "system": 1}),
     "question,answer": (_pairs(("안녕?", "응")), {"empty": 1}),
     "Instruction,input,output": (_pairs(("높여 줘\n밥 먹어", "드세요"), ("인사해", "안녕")), {}),
     "prompt,response": (_pairs(("안녕?", "응")), {"broken": 1}),
@@ -167,8 +167,8 @@ def test_a_damaged_record_is_counted_and_hides_no_other(write: Callable[[Any], b
         data = write(value)
         try:
             read_back(data, format_name="messages-json")
-        except ExportError:
-            pytest.fail(f"not JSON any more: {data!r}")
+        except ExportError as error:
+            assert "형식이 아니에요" in str(error), f"not JSON any more: {data!r}"
         _, messages, _ = read_back(_lines(value, FLAT[0]), format_name="messages-json")
         assert messages[-1] == Message(EVENING, "다온", "안녕")
 
@@ -191,7 +191,7 @@ def test_a_line_that_json_cannot_hold_is_counted() -> None:
 def test_a_line_longer_than_the_sample_is_still_a_line() -> None:
     long = {"messages": [{"role": "user", "content": "가" * 300_000}, {"role": "assistant", "content": "응"}]}
     found, messages, _ = read_back(_lines(long, DIALOGUE))
-    assert found == "messages-json" and [message.part for message in messages] == [0, 0, 1, 1]
+    assert found == "messages-json" and [message.part for message in messages] == [1, 1, 2, 2]
 
 
 def test_lines_after_a_broken_first_one_are_read() -> None:
@@ -211,7 +211,7 @@ def test_the_dialogues_that_ship_are_read_whole(path: Path) -> None:
     written = [json.loads(line)["messages"] for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(m.part, m.speaker, m.text) for m in messages] == [
         (part, turn["name"] or turn["role"], turn["content"])
-        for part, turns in enumerate(written)
+        for part, turns in enumerate(written, start=1)
         for turn in turns
     ]
     assert not dropped

@@ -176,7 +176,7 @@ def test_a_line_longer_than_any_message_is_counted() -> None:
 
 
 def test_another_header_is_an_export_error_where_the_format_is_forced() -> None:
-    with pytest.raises(ExportError, match="Date,User,Message"):
+    with pytest.raises(ExportError, match="형식이 아니에요"):
         read_back("안녕\n".encode(), format_name=FORMAT)
 
 

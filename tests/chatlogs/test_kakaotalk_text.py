@@ -159,6 +159,63 @@ CASES: dict[str, tuple[bytes, str, list[Message], Counter[str]]] = {
         [Message(at(D1, 20, 2), "A", "hi"), Message(at(D1, 15, 25), "B", "ho")],
         Counter(system=1, media=1),
     ),
+    "ios-ko-dotted-days": (
+        (
+            "\ufeffTalk_2024.5.2 21:14-1.txt\r\n저장한 날짜 : 2024. 5. 2. 오후 9:14\r\n\r\n\r\n2024. 5. 1. 수요일\r\n"
+            "2024. 5. 1. 오후 8:02, 강다빈 : 자?\r\n\r\n2024. 5. 2. 목요일\r\n2024. 5. 2. 오전 9:00, 회원님 : 아니\r\n"
+            "2024. 5. 3. 월요일\r\n"
+        ).encode(),
+        "kakaotalk-ios",
+        [Message(at(D1, 20, 2), "강다빈", "자?"), Message(at(D2, 9, 0), "회원님", "아니\n2024. 5. 3. 월요일")],
+        Counter(),
+    ),
+    "ios-ko-clock-alone": (
+        (
+            "Talk_2024.5.2 21:14-1.txt\r\n저장한 날짜 : 2024. 5. 2. 오후 9:14\r\n\r\n\r\n2024년 5월 1일 수요일\r\n"
+            "오후 8:36, 강다빈 : 글\n오후 8:37, 회원님 : 붙인 글\n2024. 5. 1. 오후 8:02, 나 : 또\r\n"
+            "오후 8:37: 강다빈님이 문지호님을 초대했습니다.\r\n오후 8:38, 강다빈님이 나갔습니다.\r\n25:00, 나 : ?\r\n"
+            "오후 8:39, 회원님 : 사진\r\n\r\n2024. 5. 2. 목요일\r\n20:36, 회원님 : 왔어?\r\n"
+        ).encode(),
+        "kakaotalk-ios",
+        [
+            Message(at(D1, 20, 36), "강다빈", "글\n오후 8:37, 회원님 : 붙인 글\n2024. 5. 1. 오후 8:02, 나 : 또"),
+            Message(at(D2, 20, 36), "회원님", "왔어?"),
+        ],
+        Counter(system=2, media=1),
+    ),
+    "ios-ko-clock-alone-lf": (
+        (
+            "2024년 5월 1일 수요일\n오후 8:36, 강다빈 : 글\n2024년 5월 3일 금요일\n이래\n오후 8:37, 강다빈 : 둘\n"
+            "2024년 5월 2일 목요일\n오전 12:03, 회원님 : 왔어?\n"
+        ).encode(),
+        "kakaotalk-ios",
+        [
+            Message(at(D1, 20, 36), "강다빈", "글\n2024년 5월 3일 금요일\n이래"),
+            Message(at(D1, 20, 37), "강다빈", "둘"),
+            Message(at(D2, 0, 3), "회원님", "왔어?"),
+        ],
+        Counter(),
+    ),
+    "windows-en-sentences": (
+        (
+            b"Book club with KakaoTalk Chats\r\nDate Saved : 2024-05-02 21:14:33\r\n\r\n"
+            b"--------------- Wednesday, May 1, 2024 ---------------\r\nC joined this chatroom.\r\nD invited E and F.\r\n"
+            b"[A] [8:02 PM] hi\r\nShe invited him to dinner.\r\nIt was fun, then he left.\r\nbye\r\nA left this chatroom.\r\n"
+        ),
+        "kakaotalk-windows",
+        [Message(at(D1, 20, 2), "A", "hi\nShe invited him to dinner.\nIt was fun, then he left.\nbye")],
+        Counter(system=3),
+    ),
+    "windows-ko-english-sentences": (
+        (
+            "독서모임 with KakaoTalk Chats\r\nDate Saved : 2024-05-02 21:14:33\r\n\r\n"
+            "--------------- 2024년 5월 1일 수요일 ---------------\r\n[A] [오후 8:02] hi\r\nA invited B.\r\n\r\nA left.\r\n"
+            "A님이 나갔습니다.\r\n"
+        ).encode(),
+        "kakaotalk-windows",
+        [Message(at(D1, 20, 2), "A", "hi\nA invited B.\n\nA left.")],
+        Counter(system=1),
+    ),
 }  # fmt: skip
 EXAMPLES = {label: case[0] for label, case in CASES.items()}
 
@@ -204,6 +261,12 @@ def test_a_chat_without_messages_is_recognised_and_empty(tmp_path: Path) -> None
         ("12,500원을 보냈어요.", "media"), ("톡게시판 '투표': 언제 볼까", "media"), ("샵검색: #날씨", "media"),
         ("삭제된 메시지입니다.", "deleted"), ("This message was deleted.", "deleted"),
         ("채팅방 관리자가 메시지를 가렸습니다.", "system"),
+        ("라이브톡 시작", "media"), ("라이브톡 종료 12:03", "media"), ("위치: 서울역", "media"), ("연락처: 강다빈", "media"),
+        ("송금: 3,000원\n내일까지", "media"), ("12,500원을 보냈어요.\n받기", "media"), ("3 photos", "media"),
+        ("선물과 메시지를 보냈습니다.\n생일 축하해", "media"), ("(삭제된 메시지입니다.)", "deleted"),
+        ("위치: 강남역 3번 출구 앞\n시간: 7시에 보자", None), ("라이브톡 시작했어? 나도 볼래", None),
+        ("파일: 어디 뒀어?\n아 여기 a.b", None), ("연락처: 없어 미안", None), ("위치: 학교 앞이야", None),
+        ("지도: 어디서 봐?", None), ("위치: 우리 처음 만난 그 골목에서 오른쪽으로 조금만 더 들어온 데", None),
         ("사진 잘 나왔다", None), ("12,500원", None), ("파일 보냈어?", None), ("Photo booth 가자", None),
     ],
 )  # fmt: skip
@@ -318,3 +381,75 @@ def test_a_clock_set_back_loses_nothing(tmp_path: Path) -> None:
         f"{android_stamp(t)}, 나 : 말\n" for t in times
     )
     assert [m.time for m in read(tmp_path, raw.encode())[1]] == times
+
+
+# --- several exports in one file
+
+
+def export(name: str, *messages: Message, end: str) -> str:
+    """Return an Android export; ``end`` ends its records."""
+    records = (f"{android_stamp(m.time)}, {m.speaker} : {m.text}{end}" for m in messages if m.time)
+    return f"{name} 님과 카카오톡 대화{end}저장한 날짜 : 2024년 5월 9일 오후 9:14\n\n{end}{''.join(records)}"
+
+
+def talk(day: datetime, count: int) -> list[Message]:
+    return [Message(day + timedelta(minutes=n), "강다빈", f"말 {n}") for n in range(count)]
+
+
+WINDOWS = (
+    "방 님과 카카오톡 대화\r\n저장한 날짜 : 2024-05-02 21:14:33\r\n\r\n"
+    "--------------- 2024년 5월 1일 수요일 ---------------\r\n[나] [오전 9:01] 안녕\r\n"
+)
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+@pytest.mark.parametrize("ends", [("\r\n", "\n"), ("\n", "\r\n"), ("\r\n", "\r\n"), ("\n", "\n")])
+def test_exports_in_one_file_are_all_read(tmp_path: Path, ends: tuple[str, str], count: int) -> None:
+    newer, older = talk(D2, count), talk(D1 - timedelta(days=30), 2500)
+    raw = export("가", *newer, end=ends[0]) + "\ufeff" + export("나", *older, end=ends[1])
+    assert read(tmp_path, raw.encode())[1:] == ([*newer, *older], Counter())
+
+
+def test_a_header_anywhere_in_a_piece_is_seen(tmp_path: Path) -> None:
+    first, second = talk(D2, 1), talk(D1, 2)
+    stamp = f"{android_stamp(D2)}, 나 : "
+    for length in range(65_280, 65_540, 5):
+        raw = export("가", *first, end="\r\n") + stamp + "-" * length + "\r\n"
+        raw += export("나", *second, end="\n")
+        messages = read(tmp_path, raw.encode())[1]
+        assert [m.text[:4] for m in messages] == ["말 0", "----", "말 0", "말 1"]
+
+
+@pytest.mark.parametrize("windows_first", [True, False])
+def test_each_export_in_a_file_is_read_in_its_own_layout(tmp_path: Path, windows_first: bool) -> None:
+    mobile = talk(D2, 3)
+    parts = [(WINDOWS, [Message(at(D1, 9, 1), "나", "안녕")]), (export("나", *mobile, end="\n"), mobile)]
+    if not windows_first:
+        parts.reverse()
+    raw = "".join(text for text, _ in parts)
+    assert read(tmp_path, raw.encode())[1] == parts[0][1] + parts[1][1]
+
+
+def test_an_export_without_header_after_one_in_crlf_is_read_by_line(tmp_path: Path) -> None:
+    first, second = talk(D1, 3), talk(D2, 150)
+    raw = export("가", *first, end="\r\n")
+    raw += "".join(f"{android_stamp(m.time)}, {m.speaker} : {m.text}\n" for m in second if m.time)
+    assert read(tmp_path, raw.encode())[1] == [*first, *second]
+
+
+def test_a_long_quotation_in_crlf_stays_a_message(tmp_path: Path) -> None:
+    quoted = "\n".join(f"{android_stamp(D1)}, 나 : 말" for _ in range(90))
+    message = Message(D2, "강다빈", f"이거 봐\n{quoted}")
+    assert read(tmp_path, export("가", message, end="\r\n").encode())[1] == [message]
+
+
+@pytest.mark.parametrize("older", [20, 21, 300])
+def test_an_older_export_in_lf_is_no_quotation(tmp_path: Path, older: int) -> None:
+    first, second = talk(D2, 2), talk(D1 - timedelta(days=9), older)
+    raw = export("가", *first, end="\n")
+    lines = [f"{android_stamp(m.time)}, {m.speaker} : {m.text}" for m in second if m.time]
+    last = Message(D2 + timedelta(hours=1), "나", "끝")
+    raw += "\n".join(lines) + f"\n{android_stamp(D2 + timedelta(hours=1))}, 나 : 끝\n"
+    pasted = first[1]._replace(text="\n".join([first[1].text, *lines]))
+    expected = [first[0], pasted, last] if older == 20 else [*first, *second, last]
+    assert read(tmp_path, raw.encode())[1] == expected

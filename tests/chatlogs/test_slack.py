@@ -86,7 +86,10 @@ GENERAL = [
     Message(datetime(2024, 5, 1, 20, 0, 6), "하늘", "사진이야"),
     Message(datetime(2024, 5, 2, 20), "이준", "다 왔어?"),
 ]
-WORKSPACE_MESSAGES = [*GENERAL, Message(datetime(2024, 5, 1, 19, 59, 50), "U7", "국밥 어때", part=1)]
+WORKSPACE_MESSAGES = [
+    *(message._replace(part=1) for message in GENERAL),
+    Message(datetime(2024, 5, 1, 19, 59, 50), "U7", "국밥 어때", part=2),
+]
 WORKSPACE_DROPPED = {"system": 1, "media": 1, "bot": 3, "deleted": 1, "forwarded": 1, "empty": 1, "broken": 3}
 
 EXAMPLES: dict[str, bytes] = {
@@ -112,7 +115,7 @@ def test_zip_of_direct_messages_alone() -> None:
         "dms.json": [{"id": "D1", "members": ["U1", "U2"]}],
         "D1/2024-05-01.json": [_record(0, "U1", "야")],
     }
-    assert read_back(_zip(files))[:2] == ("slack", [Message(datetime(2024, 5, 1, 20), "U1", "야")])
+    assert read_back(_zip(files))[:2] == ("slack", [Message(datetime(2024, 5, 1, 20), "U1", "야", part=1)])
 
 
 def test_single_day_names_only_whom_its_messages_name() -> None:
@@ -210,6 +213,7 @@ def _day(messages: list[Message], ids: dict[str, str]) -> list[dict[str, Any]]:
 def test_round_trip(layout: str, messages: list[Message]) -> None:
     speakers = {message.speaker for message in messages}
     ids = {speaker: f"U{number}" for number, speaker in enumerate(sorted(speakers))}
+    room = 0 if layout == "slack-day" else 1
     if layout == "slack-day":
         for record, message in zip(day := _day(messages, ids), messages, strict=True):
             record["user_profile"] = {"display_name": message.speaker}
@@ -220,4 +224,4 @@ def test_round_trip(layout: str, messages: list[Message]) -> None:
         data = _zip(
             {"users.json": users, **{f"D1/{date}.json": _day(list(group), ids) for date, group in days}}
         )
-    assert read_back(data) == ("slack", messages, {})
+    assert read_back(data) == ("slack", [message._replace(part=room) for message in messages], {})

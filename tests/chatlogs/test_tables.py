@@ -22,7 +22,7 @@ EXAMPLES: dict[str, bytes] = {
     "input,output with tabs": "input\toutput\n안녕?\t안녕, 친구\n하나\t둘\t셋\n".encode("utf-16"),
     "user_input,completion": "user_input,completion\n배고파,밥 먹자\n".encode(),
     "user,bot": "user,bot\n배고파,밥 먹자\n".encode(),
-    "prompt,response": "prompt,response,score\n배고파,밥 먹자,3\n".encode(),
+    "prompt,response": "prompt,response,score\n배고파,밥 먹자,3\n안녕,응, 안녕,3\n".encode(),
     "instruction,input,output": "instruction,input,output\n높여 줘,밥 먹어,드세요\n인사해,,안녕\n".encode(),
     "time,speaker,text": """\
 time,speaker,text
@@ -33,6 +33,7 @@ time,speaker,text
 어제쯤,다온,언제?
 2024-05-01T20:05:00,,누구?
 2024-05-01T20:05:00,다온,
+2024-05-01T20:02:00,다빈,안녕, 잘 지내?
 """.encode(),
     "Date;Author;Content": (
         "Date;Author;Content\r\n1.5.2024 20:02;다온;안녕\r\n5/1/2024, 8:03:11\u202fPM;민호;응\r\n"
@@ -55,7 +56,7 @@ def _pairs(*found: tuple[str, str]) -> list[Message]:
     """The messages of questions with their answers, each pair a dialogue of its own."""
     return [
         Message(None, speaker, text, part)
-        for part, pair in enumerate(found)
+        for part, pair in enumerate(found, start=1)
         for speaker, text in zip(("user", "assistant"), pair, strict=True)
     ]
 
@@ -66,16 +67,17 @@ EXPECTED: dict[str, tuple[list[Message], dict[str, int]]] = {
     "question,answer": (_pairs(("안녕", '반가워 "친구"')), {"empty": 1}),
     "질문,답변": (_pairs(("비 와?", "네 와요")), {}),
     "질문,답 with semicolons": (_pairs(("비 와?", "네, 와요")), {}),
-    "input,output with tabs": (_pairs(("안녕?", "안녕, 친구")), {"broken": 1}),
+    "input,output with tabs": (_pairs(("안녕?", "안녕, 친구"), ("하나", "둘\t셋")), {}),
     "user_input,completion": (_pairs(("배고파", "밥 먹자")), {}),
     "user,bot": (_pairs(("배고파", "밥 먹자")), {}),
-    "prompt,response": (_pairs(("배고파", "밥 먹자")), {}),
+    "prompt,response": (_pairs(("배고파", "밥 먹자")), {"broken": 1}),
     "instruction,input,output": (_pairs(("높여 줘\n밥 먹어", "드세요"), ("인사해", "안녕")), {}),
     "time,speaker,text": (
         [
             Message(EVENING.replace(second=11), "다온", "저녁 먹었어?"),
             Message(EVENING.replace(minute=3, second=11), "민호", "응,\n많이"),
             Message(None, "다온", "좋겠다"),
+            Message(EVENING, "다빈", "안녕, 잘 지내?"),
         ],
         {"broken": 2, "empty": 1},
     ),
@@ -147,7 +149,7 @@ def test_a_messengers_own_header_is_left_to_its_reader(header: str) -> None:
 def test_other_tables_are_not_taken(text: str) -> None:
     with pytest.raises(ExportError):
         read_back(text.encode())
-    with pytest.raises(ExportError, match="열 이름"):
+    with pytest.raises(ExportError, match="형식이 아니에요"):
         read_back(text.encode(), format_name="pairs-csv")
 
 
@@ -168,7 +170,19 @@ def test_a_quote_that_nobody_closes_ends_in_messages() -> None:
         ("2024. 5. 1. 오후 8:02", EVENING),
         ("2024년 5월 1일 수요일 오후 8:02", EVENING),
         ("2024-05-01 08:02 p.m.", EVENING),
-        ("5/1/24", None),
+        ("5/1/24", datetime(2024, 5, 1)),
+        ("5/1/24 20:02", EVENING),
+        ("5/1/24, 8:02 PM", EVENING),
+        ("13/05/2024 20:02", EVENING.replace(day=13)),
+        ("13/05/24", datetime(2024, 5, 13)),
+        ("05/13/2024 20:02", EVENING.replace(day=13)),
+        ("13/13/2024", None),
+        ("5/1/124", None),
+        ("20240501 20:02", EVENING),
+        ("20240501T20:02:11", EVENING.replace(second=11)),
+        ("20240501", datetime(2024, 5, 1)),
+        ("20241301", None),
+        ("202405011", datetime(1976, 6, 1, 0, 36, 51)),  # nine digits are seconds since 1970
         ("2024-05-01", datetime(2024, 5, 1)),
         ("2024-05-01 오전 12:00", datetime(2024, 5, 1)),
         ("2024-05-01 25:00", None),

@@ -6,11 +6,13 @@ still has both, that alone tells a pasted date line from a real one.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 
 from chatbot.chatlogs.message import Dropped, ExportFormat, Message, make_message
 from chatbot.chatlogs.source import Sample, Source
@@ -29,13 +31,27 @@ _ANDROID_STAMPS = (
     rf"(?P<clock>{_CLOCK}{_SPACE}?{_HALF}), (?P<day>{_EN_DAY})",
     rf"(?P<day>{_EN_DAY})(?:,| at) (?P<clock>{_CLOCK}(?:{_SPACE}?{_HALF})?)",
 )
-_IOS_STAMP = rf"(?P<day>\d{{4}}\. ?\d{{1,2}}\. ?\d{{1,2}}\.?) (?P<clock>(?:오[전후] )?{_CLOCK})"
+_IOS_DAY = r"\d{4}\. ?\d{1,2}\. ?\d{1,2}\.?"
+_IOS_STAMP = rf"(?P<day>{_IOS_DAY}) (?P<clock>(?:오[전후] )?{_CLOCK})"
+# A record of the iOS layout that leaves the day to the date lines.
+_CLOCK_RECORD = re.compile(
+    rf"(?P<clock>(?:오[전후] )?{_CLOCK})(?:, (?P<name>[^\n]*?) : (?P<text>.*)|(?:, |: ).+)", re.DOTALL
+)
 _NUMBERS = re.compile(r"\d+")
 _WEEKDAYS_KO = "월화수목금토일"
 _WEEKDAYS_EN = "Mon|Tues|Wednes|Thurs|Fri|Satur|Sun"
-_DATE_HEADER = re.compile(rf"({_KO_DAY}) ([{_WEEKDAYS_KO}])요일|(?:({_WEEKDAYS_EN})day), ({_EN_DAY})")
+_DATE_HEADER = re.compile(
+    rf"({_KO_DAY}|{_IOS_DAY}) ([{_WEEKDAYS_KO}])요일|(?:({_WEEKDAYS_EN})day), ({_EN_DAY})"
+)
 _HEADER = re.compile(r".*(?:카카오톡 대화|KakaoTalk Chats)(?: with .+)?(?:-\d+\.txt)?$|Talk_\d{4}\.\d")
-_SAVED = re.compile(r"(?:저장한 날짜|Date Saved) ?:")
+_SAVED_WORDS = ("저장한 날짜", "Date Saved")
+_SAVED = re.compile(rf"(?:{'|'.join(_SAVED_WORDS)}) ?:")
+# The two lines that every export begins with, and so does each of several put into one file.
+_NEW_FILE = re.compile(
+    r"^\ufeff?(?:.{0,300}(?:카카오톡 대화|KakaoTalk Chats)(?: with .{1,300})?(?:-\d+\.txt)?"
+    rf"|Talk_\d{{4}}\.\d.{{0,300}})\r?\n{_SAVED.pattern}.*\n",
+    re.MULTILINE,
+)
 
 _WINDOWS_DAY = re.compile(r"-{15} (.+) -{15}")
 _WINDOWS_RECORD = re.compile(
@@ -45,10 +61,15 @@ _WINDOWS_SYSTEM = re.compile(
     r".+님이 (?:나갔습니다|들어왔습니다)\.?|.+님이 .+님을 (?:초대했습니다|초대하였습니다|내보냈습니다)\.?"
     r"|.+님을 (?:초대했습니다|초대하였습니다|내보냈습니다)\.?"
     r"|(?:채팅방 )?관리자가 메시지를 가렸습니다\.|.+님이 (?:부)?방장이 되었습니다\.?"
-    r"|\S.* invited .+\.|\S.* (?:left|joined) this chatroom\.|\S.* left\."
-    r"|.+ has been removed from this chatroom\."
+)
+_WINDOWS_SYSTEM_EN = re.compile(
+    r"(\S.*?) (?:invited .+|(?:left|joined|has been removed from) this chatroom|left)\."
 )
 _ONE_DAY = timedelta(days=1)
+_CHUNK = 1 << 16
+_SAMPLE_LINES = 200
+_MOST_PASTED = 20  # records in a row
+_MOST_LINES = 100  # in a message that quotes records
 
 
 _Patterns = tuple[re.Pattern[str], re.Pattern[str]]
@@ -128,41 +149,173 @@ def _assemble(events: Iterator[_Event], dropped: Dropped) -> Iterator[Message]:
             dropped["system"] += 1
 
 
-def _read_mobile(source: Source, dropped: Dropped) -> Iterator[Message]:
-    if _ends_records_in_crlf(source):
-        # The bare line feeds in a record are a message's own.
-        return _assemble(map(_Stamps().event, source.records()), dropped)
-    return _assemble(_lf_events(source), dropped)
+def _read(source: Source, dropped: Dropped) -> Iterator[Message]:
+    files = groupby(_pieces(source), key=itemgetter(0))
+    return _assemble(
+        chain.from_iterable(_file_events(map(itemgetter(1), file)) for _, file in files), dropped
+    )
 
 
-def _lf_events(source: Source) -> Iterator[_Event]:
+def _pieces(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield the text in pieces of whole lines, with the number of the export in this file they are of."""
+    number, held = 0, ""
+    with source.open_text() as text:
+        while chunk := text.read(_CHUNK):
+            held += chunk
+            start = cut = 0
+            if any(words in held for words in _SAVED_WORDS):
+                for match in _NEW_FILE.finditer(held):
+                    yield number, held[start : match.start()]
+                    number, start, cut = number + 1, match.start(), match.end()
+            # the last whole line may be the first of a header
+            end = "\n" if "\n" in held else "\r"
+            cut = max(cut, held.rfind(end, 0, held.rfind(end)) + 1)
+            yield number, held[start:cut]
+            held = held[cut:]
+    yield number, held
+
+
+def _file_events(pieces: Iterator[str]) -> Iterator[_Event]:
+    """Return what the lines of one export do, in the layout that its beginning has."""
+    opening = ""
+    for piece in pieces:
+        opening += piece
+        if len(opening) >= _CHUNK // 4:
+            break
+    pieces = chain([opening], pieces)
+    lines = list(_lines([opening]))
+    sample = Sample(lines=tuple(line.rstrip("\r\n") for line in lines[:_SAMPLE_LINES]))
+    crlf, clock_alone = _record_layout(lines)
+    events: Iterator[_Event]
+    if _recognise_windows(sample) > max(_recognise_android(sample), _recognise_ios(sample)):
+        events = _windows_events(_lines(pieces))
+    elif clock_alone:
+        events = _clock_events(_records(pieces) if crlf else _lines(pieces))
+    elif crlf:
+        events = map(_Stamps().event, _records(pieces))
+    else:
+        events = _lf_events(_lines(pieces))
+    return chain([(_END, None, "", "")], events)
+
+
+def _lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the lines with their ends; only CRLF, LF and a lone CR end one."""
+    return chain.from_iterable(io.StringIO(piece, newline="") for piece in pieces)
+
+
+def _records(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield what stands between one CRLF and the next: the bare line feeds in it are a message's own."""
+    held: list[str] = []
+    for piece in pieces:
+        first, *more = piece.split("\r\n")
+        held.append(first)
+        if more:
+            records = ["".join(held), *more[:-1]]
+            held = more[-1:]
+            if "\n" in records[0] or piece.count("\n") - len(more) > _MOST_LINES:
+                records = list(chain.from_iterable(map(_parted, records)))
+            yield from records
+    yield from _parted("".join(held))
+
+
+def _parted(record: str) -> list[str]:
+    """Return the record; its lines, where it is a whole export that was saved again without CRLF."""
+    if record.count("\n") > _MOST_LINES:
+        lines = record.split("\n")
+        if sum(any(other.match(line) for _, other in _STAMPED) for line in lines) > len(lines) / 2:
+            return lines
+    return [record]
+
+
+def _record_layout(lines: Iterable[str]) -> tuple[bool, bool]:
+    """Tell whether records end in CRLF, as the apps write them, and whether they have a clock alone.
+
+    What comes before the first record tells: it cannot be inside a message.
+    """
+    crlf = dated = False
+    for raw in lines:
+        line = raw.rstrip("\r\n")
+        if any(other.match(line) for _, other in _STAMPED):
+            return crlf, False
+        if dated and _CLOCK_RECORD.match(line):
+            return crlf, True
+        dated = dated or _read_date(line) is not None
+        crlf = raw.endswith("\r\n")
+    return False, False
+
+
+def _lf_events(lines: Iterator[str]) -> Iterator[_Event]:
     """Yield what the lines of a re-saved mobile export do, going by their patterns and neighbours."""
     stamps = _Stamps()
     open_since: datetime | None = None
     after_blank = True
-    for raw, following in pairwise(chain(source.lines(), [""])):
+    pasted = 0
+    held: list[
+        tuple[_Event, _Event]
+    ] = []  # from the first pasted record on: what each line is, alone and pasted
+    for raw, following in pairwise(chain(lines, [""])):
         line = raw.rstrip("\r\n")
-        event = stamps.event(line)
+        event = alone = stamps.event(line)
         if event[0] != _GO_ON and open_since is not None:
-            pasted = event[0] == _MESSAGE and _long_before(event[1], open_since)
-            if pasted or (event[0] == _END and not (after_blank and _begins_day(line, following))):
+            old = event[0] == _MESSAGE and _long_before(event[1], open_since)
+            pasted += old
+            if old or (event[0] == _END and not (after_blank and _begins_day(line, following))):
                 event = _GO_ON, None, "", line
         after_blank = not line
+        if pasted > _MOST_PASTED:  # nobody pastes so much: an older export begins here
+            yield from (found for found, _ in held)
+            event = alone
+        elif pasted and event[0] == _GO_ON:
+            held.append((alone, event))
+            continue
+        else:
+            yield from (text for _, text in held)
+        pasted, held = 0, []
         if event[0] != _GO_ON:
             open_since = event[1]
         yield event
+    yield from (text for _, text in held)
+
+
+def _clock_events(lines: Iterator[str]) -> Iterator[_Event]:
+    """Yield what the lines or records do of an export whose date lines alone say the day."""
+    day: date | None = None
+    after_blank = True
+    for raw, following in pairwise(chain(lines, [""])):
+        line = raw.rstrip("\r\n")
+        match = _CLOCK_RECORD.match(line)
+        new_day = None if match else _read_date(line)
+        when = _at(day, match["clock"]) if match else None
+        if match and when:
+            name = match["name"] or ""
+            yield (_MESSAGE, when, name, match["text"]) if name.strip() else (_NOTICE, None, "", "")
+        elif new_day and (after_blank or _CLOCK_RECORD.match(following)):
+            day = new_day
+            yield _END, None, "", ""
+        else:
+            yield _GO_ON, None, "", line
+        after_blank = not line
+
+
+def _at(day: date | None, clock: str) -> datetime | None:
+    """Return a clock's time on a day, ``None`` where there is no such time."""
+    try:
+        return datetime.combine(day, _clock(clock)) if day else None
+    except ValueError:
+        return None
 
 
 class _Stamps:
     """Reads lines that begin with a stamp.
 
-    A day and a clock that were met before need no pattern again: most lines cost two look-ups.
+    A day, a clock and a name that were met before need no pattern again: most lines cost three look-ups.
     """
 
     def __init__(self) -> None:
         self._patterns = list(_STAMPED)
         self._days: dict[str, date] = {}
         self._clocks: dict[str, time] = {}
+        self._names: set[str] = set()
 
     def event(self, line: str) -> _Event:
         """Return what a line or record does."""
@@ -173,7 +326,7 @@ class _Stamps:
         known_day, known_clock = self._days.get(day), self._clocks.get(clock)
         if known_day and known_clock is not None:
             name, colon, text = rest.partition(" : ")
-            if colon and name and not name.isspace() and "\n" not in name:
+            if colon and name in self._names:
                 return _MESSAGE, datetime.combine(known_day, known_clock), name, text
         return self._matched(line, day, clock if parted else "") or (
             (_GO_ON if _read_date(line) is None else _END),
@@ -198,7 +351,10 @@ class _Stamps:
             if match.re is not record:
                 return (_END if match["rest"] is None else _NOTICE), None, "", ""
             name = match["name"]
-            return (_MESSAGE, when, name, match["text"]) if name.strip() else (_NOTICE, None, "", "")
+            if not name.strip():
+                return _NOTICE, None, "", ""
+            self._names.add(name)
+            return _MESSAGE, when, name, match["text"]
         return None
 
 
@@ -222,27 +378,13 @@ def _begins_day(line: str, following: str) -> bool:
         return False
 
 
-def _ends_records_in_crlf(source: Source) -> bool:
-    """Tell whether records end in CRLF, as the apps write them and editors may not keep them.
-
-    What comes before the first record tells: it cannot be inside a message.
-    """
-    after_crlf = False
-    for raw in source.lines():
-        if any(other.match(raw.rstrip("\r\n")) for _, other in _STAMPED):
-            return after_crlf
-        after_crlf = raw.endswith("\r\n")
-    return False
-
-
-def _read_windows(source: Source, dropped: Dropped) -> Iterator[Message]:
-    return _assemble(_windows_events(source), dropped)
-
-
-def _windows_events(source: Source) -> Iterator[_Event]:
+def _windows_events(lines: Iterator[str]) -> Iterator[_Event]:
     """Yield what the lines of a Windows export do."""
     day: date | None = None
-    for raw in source.lines():
+    english = False
+    speakers: set[str] = set()
+    after_notice = False  # or a date line or a blank one
+    for raw in lines:
         line = raw.rstrip("\r\n")
         match = _WINDOWS_RECORD.match(line)
         if match:
@@ -252,15 +394,22 @@ def _windows_events(source: Source) -> Iterator[_Event]:
             except ValueError:  # no such time, so no record
                 yield _GO_ON, None, "", line
                 continue
+            speakers.add(name)
+            after_notice = False
             yield (_MESSAGE, when, name, text) if name.strip() else (_NOTICE, None, "", "")
             continue
         new_day = _windows_day(line)
         if new_day is not None:
-            day = new_day
+            day, english, after_notice = new_day, "day, " in line, True
             yield _END, None, "", ""
-        elif _WINDOWS_SYSTEM.fullmatch(line):
+            continue
+        notice = english and _WINDOWS_SYSTEM_EN.fullmatch(line)
+        # English people write such sentences themselves.
+        if _WINDOWS_SYSTEM.fullmatch(line) or (notice and (after_notice or notice[1] in speakers)):
+            after_notice = True
             yield _NOTICE, None, "", ""
         else:
+            after_notice = not line
             yield _GO_ON, None, "", line
 
 
@@ -279,9 +428,12 @@ def _recognise_android(sample: Sample) -> float:
 def _recognise_ios(sample: Sample) -> float:
     # What both apps write alike in English, the date lines with a weekday tell apart.
     days = sum(_read_date(line) is not None for line in sample.lines)
+    if _record_layout(sample.lines)[1]:
+        records = sum(_CLOCK_RECORD.match(line) is not None for line in sample.lines)
+        return records + days + _header_score(sample) * 0.9
     patterns = (_STAMPED[2][1], _STAMPED[3][1]) if days else (_STAMPED[3][1],)
     score = sum(any(p.match(line) for p in patterns) for line in sample.lines)
-    return score + days + _header_score(sample) * 0.9
+    return score + (days if score else 0) + _header_score(sample) * 0.9
 
 
 def _recognise_windows(sample: Sample) -> float:
@@ -298,7 +450,7 @@ def _header_score(sample: Sample) -> float:
 
 _ME = ("회원님", "you", "You")
 FORMATS = (
-    ExportFormat("kakaotalk-android", "카카오톡 안드로이드", _recognise_android, _read_mobile, _ME),
-    ExportFormat("kakaotalk-ios", "카카오톡 아이폰", _recognise_ios, _read_mobile, _ME),
-    ExportFormat("kakaotalk-windows", "카카오톡 PC", _recognise_windows, _read_windows, _ME),
+    ExportFormat("kakaotalk-android", "카카오톡 안드로이드", _recognise_android, _read, _ME),
+    ExportFormat("kakaotalk-ios", "카카오톡 아이폰", _recognise_ios, _read, _ME),
+    ExportFormat("kakaotalk-windows", "카카오톡 PC", _recognise_windows, _read, _ME),
 )
