@@ -24,11 +24,19 @@ def _syllables(*finals: int, vowels: Iterable[int] = range(21)) -> str:
 
 # Syllables that close in ㅂ: 합니다 and 합니까 are polite, 아니다 and 하니까 are not.
 _B = _syllables(17)
-_POLITE = re.compile(rf"(요|{_B}니다|{_B}니까|십시오|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$")
+_POLITE = re.compile(
+    rf"(요|{_B}니다|{_B}니까|{_B}시다|십시오|십쇼|시죠|지요|죠|세용|해용|이에용|네용|쥬)$|^(네|넵|넹|예)$"
+)
 _TRAILING_OFF = re.compile(r"(고|서|데|면|까)$")
 # In the middle of a sentence typed without full stops: 몸이 안 움직여요 마냥 쉬고 싶고
 _POLITE_INSIDE = re.compile(
-    r"[어아여해져네세예에데까게든지워와봐라려러펴켜쳐겨줘돼래셔퍼빠커써떠꺼파개]요(?=[\s,])|[습입합]니다(?=\s)"
+    r"[어아여해져네세예에데까게든지워와봐라려러펴켜쳐겨줘돼래셔퍼빠커써떠꺼파개나가]요(?=[\s,])"
+    rf"|(?:[가-힣]죠|{_B}니다|{_B}니까|{_B}시다|십시오)(?=\s)"
+)
+# The same in 반말, only what cannot lead on to another verb: 어디야 영업하는 곳
+_CASUAL_INSIDE = re.compile(
+    r"(?:냐|[거디뭐구데]야|하지 ?마|렴|해줘|[가-힣]줄래|하자|[할갈볼줄]래|[할줄갈올]게|필요해|궁금하네|[았었했였]어|싶어|있어|없어|알아"
+    r"|안 ?돼|있지|딨지|하니|되니|더라|어때)(?=\s)"
 )
 _POLITE_NOUNS = re.compile(r"(필요|중요|주요|수요|소요|동요|민요|(?:대중|인기)가요)$|^(?:개|고)요$")
 
@@ -46,7 +54,7 @@ _NOUNS = re.compile(
 _CASUAL = re.compile(
     rf"({_CONTRACTED}|{_HEARSAY}|{_NOMINAL}|어때|미안|내|떠|아|어|야|해|돼|지|네|다|냐|니|자|래|라|게|까|걸|군|구나|데|듯"
     r"|봐|와|놔|가|나|거든|든|고|서|면|잖아|더라|려고|러|안녕|응|엉|웅|그래|마|걍|뭐|왜|써|꺼|커|싫|좋"
-    r"|파|퍼|빠|뻐|싸|빨개|까매|하얘|노래|파래|뿌예)$"
+    r"|파|퍼|빠|뻐|싸|빨개|까매|하얘|노래|파래|뿌예|렴|다오|[자라다]구)$"
 )
 # 기다리는 중, 싸울 뻔, 죽는 줄: left open where 존댓말 would go on.
 _FRAGMENT = re.compile(r"[가-힣](?:는|을|ㄹ|던) ?(?:중|줄|뻔|듯)$|\S ?(?:뻔|중)$")
@@ -75,7 +83,7 @@ def speech_level(text: str) -> Style | None:
         casual = (_CASUAL.search(word) and not _NOUNS.search(word)) or _FRAGMENT.search(bare)
         if (_TRAILING_OFF.search(word) or not casual) and _POLITE_INSIDE.search(sentence):
             return "polite"
-        if casual:
+        if casual or _CASUAL_INSIDE.search(sentence):
             found = "casual"
     return found
 
