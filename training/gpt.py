@@ -180,7 +180,9 @@ def pretrain(
     )  # fmt: skip
     model.save_pretrained(work / "pretrained")
     tokenizer.save_pretrained(work / "pretrained")
-    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
+    facts: dict[str, Any] = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
+    if base:
+        facts["earlier"] = read_description(base).get("training", {})
     (work / "pretrain.json").write_text(json.dumps(facts))
 
 

@@ -201,10 +201,10 @@ Distinct-1 {replies["distinct_1"]:.3f}, distinct-2 {replies["distinct_2"]:.3f}. 
 ## Training
 
 1. Character BPE over the pretraining text, NFC.
-2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores.
-3. Conversations: the corpora's everyday ones once, then our intents and dialogues {chat["epochs"]} times, in both
+2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores{_begun_from(spent.get("earlier"))}.
+3. Conversations: the corpora's everyday ones once, then our intents and dialogues {_times(chat["epochs"])}, in both
    speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
-4. Our own {reply["epochs"]} times more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
+4. Our own {_times(reply["epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
 5. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |
@@ -234,6 +234,21 @@ model; the bare model does not.
     (folder / "README.md").write_text(card, encoding="utf-8")
     text = json.dumps({**known, "licence": "CC BY-SA 4.0", **facts}, ensure_ascii=False, indent=2)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _begun_from(earlier: dict[str, Any] | None) -> str:
+    """Say what the pretraining went on from, where it did not begin from nothing."""
+    if not earlier:
+        return ""
+    read = {name: f"{step['tokens'] / 1e6:.1f}" for name, step in earlier.items()}
+    return (
+        f", going on from the version before, which had read {read['pretrain']} million tokens of text, "
+        f"{read['chat']} of conversations and {read['reply']} once more for the replies alone"
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _pc(share: float) -> str:
