@@ -100,11 +100,11 @@ def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
     Raises:
         DataError: no such data, or a line that is not in a known form.
     """
-    dataset = _dataset(name_or_path)
+    dataset = personal_dataset(name_or_path)
     return _load_dataset(dataset) if dataset else _load(*_located(name_or_path))
 
 
-def _dataset(name_or_path: str | Path | None) -> Dataset | None:
+def personal_dataset(name_or_path: str | Path | None) -> Dataset | None:
     """Return the imported dataset of that name, ``None`` where it is a file or folder."""
     name = unicodedata.normalize("NFC", str(name_or_path or ""))
     if not name or Path(name).name != name or not is_dataset(datasets_dir() / name):
@@ -135,7 +135,7 @@ def _located(name_or_path: str | Path | None) -> tuple[str, list[Path]]:
     """Return the name of a set of data and its files."""
     if name_or_path is None:
         return "shipped", [*_files(data_dir() / "qa"), *_files(data_dir() / "dialogues")]
-    dataset = _dataset(name_or_path)
+    dataset = personal_dataset(name_or_path)
     if dataset:
         return dataset.name, [dataset.dialogues]
     for path in (Path(name_or_path).expanduser(), datasets_dir() / str(name_or_path)):
