@@ -27,6 +27,7 @@ ANSWER_OPTIONS = {
     "encoder": EncoderName,
     "data": DataName,
     "scorer": Annotated[str | None, typer.Option(help="점수 방식: fused, dense, tfidf")],
+    "persona": Annotated[str | None, typer.Option(help="배운 모델이 따라 할 사람")],
     "device": Device,
     "seed": Annotated[int | None, typer.Option(help="생성의 난수 씨앗")],
     "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from chatbot.dialogue import Turn
-from chatbot.knowledge import Knowledge, load_dialogues, load_knowledge
+from chatbot.knowledge import DataError, Knowledge, load_dialogues, load_knowledge, personal_dataset
 from chatbot.resources import data_dir
 from chatbot.style import Style
+from chatbot.text import normalise
 from training.corpora import read_jsonl
 from training.noise import noisy
 
@@ -19,6 +23,7 @@ _STYLES: tuple[Style, Style] = ("polite", "casual")
 _CORPORA = ("chatbotdata_train", "xpersona_ko_valid", "xpersona_ko_test")
 _NOISE = 0.3  # share of questions with typing noise
 _CHAINED = 0.3  # share of pairs that follow upon another, as in a talk that changes its subject
+_TRAIN, _VALID = 0.8, 0.9  # of a file's conversations, in their order
 _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
 
 
@@ -32,6 +37,63 @@ class Conversation(NamedTuple):
     turns: list[Turn]
     style: Style | None
     speaker: str | None = None
+
+
+class Splits(NamedTuple):
+    """A person's conversations, apart by time: to train on, to steer by, to measure with."""
+
+    train: list[Conversation]
+    valid: list[Conversation]
+    test: list[Conversation]
+    personas: list[str]  # who can be imitated, the chosen one first
+    fingerprint: str
+
+
+def load_splits(data: Sequence[str]) -> Splits:
+    """Load imported datasets by name and files of dialogues or pairs.
+
+    A dataset comes with its split by time; of a file the last tenths stand for the future. In a room of
+    more than two, everybody but the user is a persona: each conversation comes once for each of them who
+    speaks in it, their turns as the replies.
+
+    Raises:
+        DataError: no such data, or nothing in it that is a reply.
+    """
+    parts: dict[str, list[Conversation]] = {"train": [], "valid": [], "test": []}
+    chosen: list[str] = []
+    others: Counter[str] = Counter()
+    digest = hashlib.sha256()
+    for name in data:
+        digest.update(load_knowledge(name).fingerprint.encode())
+        dataset = personal_dataset(name)
+        if dataset is None:
+            written = [Conversation(turns, style) for turns, style in load_dialogues(name)]
+            written = written or list(_pairs(load_knowledge(name), random.Random(0)))
+            for number, conversation in enumerate(written):
+                parts[_place(number / len(written))].append(conversation)
+            continue
+        chosen.append(dataset.speaker)
+        for split, turns in _stored(dataset.dialogues):
+            names = {turn.name for turn in turns if turn.name} - set(dataset.facts["roles"]["me"])
+            for persona in sorted(names):
+                said = [replace(t, role="assistant" if t.name == persona else "user") for t in turns]
+                parts[split].append(Conversation(said, None, persona))
+                others[persona] += 1
+    if not parts["train"]:
+        raise DataError(f"--data {', '.join(data)}: 배울 대답이 하나도 없어요. 데이터를 확인해 주세요.")
+    personas = list(dict.fromkeys([*chosen, *(name for name, _ in others.most_common())]))
+    return Splits(parts["train"], parts["valid"], parts["test"], personas, digest.hexdigest()[:16])
+
+
+def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
+    """Yield the dialogues of an imported dataset with their splits."""
+    for row in read_jsonl(path):
+        turns = [Turn(m["role"], normalise(m["content"]), name=m["name"]) for m in row["messages"]]
+        yield row["meta"]["split"], [turn for turn in turns if turn.text]
+
+
+def _place(position: float) -> str:
+    return "train" if position < _TRAIN else "valid" if position < _VALID else "test"
 
 
 def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversation]:

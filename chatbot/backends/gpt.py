@@ -45,6 +45,7 @@ class GptBackend(Backend):
         temperature: 0 always takes the likeliest token; higher is more daring.
         top_p: only the likeliest tokens that make up this much probability are drawn from.
         max_new_tokens: where a reply is cut off at the latest.
+        persona: whom to imitate, of those the model has learnt; the first of them by default.
         dtype: the torch number type of the weights; the device's best by default.
     """
 
@@ -58,6 +59,7 @@ class GptBackend(Backend):
         temperature: float | None = None,
         top_p: float | None = None,
         max_new_tokens: int | None = None,
+        persona: str | None = None,
         dtype: Any = None,
     ) -> None:
         given = {
@@ -67,6 +69,13 @@ class GptBackend(Backend):
         self.generator = Generator(model, device, dtype)
         self.sampling = dataclasses.replace(self.generator.sampling, **checked)
         self.notes = self.generator.notes
+        known = self.generator.personas
+        if persona is not None and persona not in known:
+            raise UsageError(
+                f"--persona '{persona}': 이 모델이 배운 사람이 아니에요. "
+                + (f"{', '.join(known)} 중에서 골라 주세요." if known else "빼고 다시 실행해 주세요.")
+            )
+        self.speaker = persona or next(iter(known), None)
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the reply piece by piece as tokens are decoded, the :class:`Reply` last."""
@@ -107,7 +116,7 @@ class GptBackend(Backend):
 
     def _prompt(self, conversation: Conversation) -> list[int]:
         style = reply_style(conversation)
-        return self.generator.prompt(conversation.turns, style, self.sampling.max_new_tokens)
+        return self.generator.prompt(conversation.turns, style, self.sampling.max_new_tokens, self.speaker)
 
     def _sampling(self, conversation: Conversation) -> Sampling:
         """Return the settings for this reply: other chance for every turn and every new try."""

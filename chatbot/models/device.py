@@ -37,5 +37,16 @@ def number_type(device: str) -> torch.dtype:
     """Return bfloat16 where the device computes in it natively, else float32."""
     import torch
 
-    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if device == "cuda" and native_bfloat16(device) else torch.float32
+
+
+def native_bfloat16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16 matrices in hardware."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in known)
+    return False

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatbot.models.checkpoint import find_checkpoint, load_model, load_tokenizer, read_description
 from chatbot.models.device import number_type, resolve_device
-from chatbot.models.format import choose_format
+from chatbot.models.format import MarkerFormat, choose_format
 from chatbot.models.locate import local_folder
 from chatbot.text import compatibility_jamo
 
@@ -88,7 +88,9 @@ class Generator:
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(folder)
         self.model = load_model(folder, dtype or number_type(self.device), len(self.tokenizer))
         torch.nn.Module.to(self.model, self.device)
-        self.format = choose_format(self.tokenizer, read_description(folder), self._end_ids())
+        description = read_description(folder)
+        self.personas = tuple(description.get("personas") or ())
+        self.format = choose_format(self.tokenizer, description, self._end_ids())
         if self.format.note:
             self.notes.append(self.format.note)
         seen = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -106,9 +108,16 @@ class Generator:
         usual = Sampling()
         return Sampling(float(stated.temperature or usual.temperature), float(stated.top_p or usual.top_p))
 
-    def prompt(self, turns: Sequence[Turn], style: Style, max_new_tokens: int) -> list[int]:
-        """Return the prompt for the next reply: the last turns that leave room for the new tokens."""
+    def prompt(
+        self, turns: Sequence[Turn], style: Style, max_new_tokens: int, speaker: str | None = None
+    ) -> list[int]:
+        """Return the prompt for the next reply: the last turns that leave room for the new tokens.
+
+        ``speaker`` is the persona to answer as; only our own format can name one.
+        """
         budget = self.context_length - self.room(max_new_tokens) - _LONGEST_SYLLABLE
+        if speaker and isinstance(self.format, MarkerFormat):
+            return self.format.prompt(turns, style, budget, speaker=speaker)
         return self.format.prompt(turns, style, budget)
 
     def room(self, max_new_tokens: int) -> int:
