@@ -78,6 +78,7 @@ def talk(
 ) -> None:
     """터미널에서 대화하기 (파이프로는 한 줄에 한 답)."""
     from chatbot.backends import check_options, open_in_background, usable_options
+    from chatbot.knowledge import personal_dataset
     from chatbot.screens import talk as screen
     from chatbot.screens.progress import ProgressReport
     from chatbot.session import Session
@@ -98,7 +99,8 @@ def talk(
         session = Session(open_other(backend), history, conversation=past, warn=_note)
         session.conversation.style = _style(style)
         if on_terminal:
-            screen.talk(session, open_other, loading)
+            dataset = personal_dataset(given["data"])
+            screen.talk(session, open_other, loading, dataset.speaker if dataset else None)
         elif not screen.talk_in_pipe(session, open_other, sys.stdin):
             raise typer.Exit(1)
 

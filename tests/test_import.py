@@ -503,3 +503,23 @@ def test_a_wrong_format_says_so(run: Run, talk: Path) -> None:
 def test_a_dataset_goes_before_a_folder_of_its_name(run: Run, talk: Path) -> None:
     import_exports([talk], Request("tests", ("나",)))  # there is a folder of that name where we are
     assert load_knowledge("tests").speaker == "다빈"
+
+
+def test_a_talk_over_a_dataset_says_whom_it_imitates(home: Path, talk: Path) -> None:
+    import_exports([talk], Request("친구", ("나",)))
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "chatbot", "talk", "--data", "친구"],
+        env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color"},
+        encoding="utf-8",
+        dimensions=(40, 100),
+        timeout=60,
+        cwd=ROOT,
+    )
+    child.expect("다빈처럼 대답해요")
+    child.sendline("저녁 먹었어?")
+    child.expect("다빈.*› ")
+    child.sendline("/why")
+    child.expect("2024-05-01 20:03")  # when it was said
+    child.sendline("/quit")
+    child.expect(pexpect.EOF)

@@ -45,8 +45,13 @@ class Loading:
             watcher(done, total)
 
 
-def talk(session: Session, open_backend: Callable[[str], Backend], loading: Loading) -> None:
-    """Talk on the terminal until the person leaves."""
+def talk(
+    session: Session,
+    open_backend: Callable[[str], Backend],
+    loading: Loading,
+    imitated: str | None = None,
+) -> None:
+    """Talk on the terminal until the person leaves; ``imitated`` is whose manner the answers have."""
     console = output()
     commands = Commands(session, console, open_backend)
     prompt: PromptSession[str] = PromptSession(
@@ -58,7 +63,8 @@ def talk(session: Session, open_backend: Callable[[str], Backend], loading: Load
         prompt_continuation="   ",
         history=InMemoryHistory(session.conversation.said("user")),
     )
-    console.print(plain(f"{BOT}와 이야기해 보세요. /help 도움말 · Ctrl-D 나가기", "dim"))
+    greeting = f"{imitated}처럼 대답해요." if imitated else f"{BOT}와 이야기해 보세요."
+    console.print(plain(f"{greeting} /help 도움말 · Ctrl-D 나가기", "dim"))
     for turn in session.conversation.turns[-RECALLED:]:
         console.print(plain(f"{turn.name or SPEAKERS[turn.role]} › {turn.text}", "dim"))
     noted: set[str] = set()

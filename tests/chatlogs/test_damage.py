@@ -7,6 +7,8 @@ import pkgutil
 import random
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -97,4 +99,7 @@ def test_two_thousand_damaged_exports(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_fifty_thousand_damaged_exports(tmp_path: Path) -> None:
-    assert survive(tmp_path / "대화", seed=2, rounds=50_000) > 12_500
+    seeds = range(2, 12)
+    paths = [tmp_path / f"대화{seed}" for seed in seeds]
+    with ProcessPoolExecutor() as processes:
+        assert sum(processes.map(survive, paths, seeds, repeat(5_000))) > 12_500
