@@ -30,6 +30,7 @@ from chatbot.options import (
 )
 
 if TYPE_CHECKING:
+    from chatbot.datasets import Dataset
     from chatbot.dialogue import Backend, Conversation, Reply
     from chatbot.history import History
 
@@ -411,7 +412,7 @@ def import_(
     """내보낸 대화를 읽어 데이터셋 만들기 (이 컴퓨터 밖으로 나가지 않음)."""
     from chatbot.chatlogs.importing import Request, import_exports
     from chatbot.datasets import check_name, datasets_dir, delete_indexes
-    from chatbot.screens.dataset import ask_roles, print_report, report_lines
+    from chatbot.screens.dataset import ask_roles
     from chatbot.screens.progress import ProgressReport
 
     if name is not None:
@@ -442,12 +443,7 @@ def import_(
         _note(f"있던 데이터셋 '{name}'을(를) 새로 바꾸었어요.")
         _name_trained_before(name)
     if not as_json:
-        if sys.stdout.isatty():
-            from chatbot.screens.console import output
-
-            print_report(output(), dataset)
-        else:
-            typer.echo("\n".join(report_lines(dataset)))
+        _show_report(dataset)
     _note(f"이제 chatbot talk --data {name}(으)로 이야기해 보세요.")
 
 
@@ -476,16 +472,12 @@ def data_show(
 ) -> None:
     """데이터셋에 무엇이 있는지 보기."""
     from chatbot.datasets import open_dataset
-    from chatbot.screens.console import output
-    from chatbot.screens.dataset import print_report, report_lines
 
     dataset = open_dataset(name)
     if as_json:
         _json(dataset.facts)
-    elif sys.stdout.isatty():
-        print_report(output(), dataset)
     else:
-        typer.echo("\n".join(report_lines(dataset)))
+        _show_report(dataset)
 
 
 @data_app.command("delete")
@@ -640,6 +632,17 @@ def _sure(question: str, yes: bool) -> bool:
     if not yes and not sys.stdin.isatty():
         raise UsageError("지우려면 --yes를 붙여 주세요.")
     return yes or typer.confirm(question, err=True)
+
+
+def _show_report(dataset: Dataset) -> None:
+    """Draw what is in a dataset on a terminal, print it as plain lines in a pipe."""
+    from chatbot.screens.console import output
+    from chatbot.screens.dataset import print_report, report_lines
+
+    if sys.stdout.isatty():
+        print_report(output(), dataset)
+    else:
+        typer.echo("\n".join(report_lines(dataset)))
 
 
 def _name_trained_before(dataset: str) -> None:

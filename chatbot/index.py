@@ -76,6 +76,19 @@ class Similarities:
     strangeness: float
 
 
+@dataclass(frozen=True)
+class Query:
+    """What somebody says and the exchange before it, in normal form, with their vectors ``(1 or 2, d)``.
+
+    ``strangeness`` is how likely it asks what no small talk can answer, in 0..1.
+    """
+
+    text: str
+    context: str
+    vectors: Vectors
+    strangeness: float
+
+
 class Index:
     """Exact search over all entries of a knowledge base."""
 
@@ -131,16 +144,24 @@ class Index:
             self.calibration,
         )
 
-    def compare(self, text: str, context: str = "") -> Similarities:
-        """Return the cosines of ``text`` (and the exchange before it) with every entry."""
+    def query(self, text: str, context: str = "") -> Query:
+        """Read an utterance and the exchange before it, once for every index over this encoder."""
         text, context = normalise(text), normalise(context)
         vectors = self.encoder.encode([text, context] if context else [text])
+        return Query(text, context, vectors, float(strangeness([text])[0]))
+
+    def compare(self, text: str, context: str = "") -> Similarities:
+        """Return the cosines of ``text`` (and the exchange before it) with every entry."""
+        return self.look_up(self.query(text, context))
+
+    def look_up(self, query: Query) -> Similarities:
+        """Return the cosines of an utterance that was read already with every entry."""
         before_dense, before_tfidf = np.zeros((2, len(self.entries)), dtype=np.float32)
-        if context:
-            before_dense[self.has_context] = self.context @ vectors[1]
-            before_tfidf[self.has_context] = self.context_tfidf.similarities(context)
-        own = (self.dense @ vectors[0], self.tfidf.similarities(text))
-        return Similarities(*own, before_dense, before_tfidf, float(strangeness([text])[0]))
+        if query.context:
+            before_dense[self.has_context] = self.context @ query.vectors[1]
+            before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
+        own = (self.dense @ query.vectors[0], self.tfidf.similarities(query.text))
+        return Similarities(*own, before_dense, before_tfidf, query.strangeness)
 
     def score(
         self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import IO, Any
 
 import platformdirs
 
@@ -27,6 +28,13 @@ def private_dir(path: Path) -> Path:
     """Create ``path`` for its owner alone and return it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def open_private(path: Path, mode: str = "w") -> IO[Any]:
+    """Open a file for its owner alone, mode 0600: ``"w"`` and ``"a"`` as UTF-8, ``"wb"`` for bytes."""
+    how = os.O_APPEND if mode.startswith("a") else os.O_TRUNC
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    return os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -53,6 +53,19 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def terminal(home: Path, *arguments: str) -> pexpect.spawn:
+    """Start ``chatbot`` in a pseudo-terminal."""
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "chatbot", *arguments],
+        env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color"},
+        encoding="utf-8",
+        dimensions=(40, 100),
+        timeout=60,
+        cwd=ROOT,
+    )
+
+
 def test_an_import_holds_messages_dialogues_and_pairs(talk: Path) -> None:
     dataset = import_exports([talk], Request("친구", ("나",)))
     assert [m.text for m in stored_messages(dataset.messages)] == [text for _, _, text in TALK]
@@ -335,15 +348,7 @@ def test_pairs_of_a_table_need_no_names(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_it_asks_who_is_who_and_draws_the_report(home: Path, talk: Path) -> None:
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "chatbot", "import", str(talk), "--name", "친구"],
-        env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color"},
-        encoding="utf-8",
-        dimensions=(40, 100),
-        timeout=60,
-        cwd=ROOT,
-    )
+    child = terminal(home, "import", str(talk), "--name", "친구")
     child.expect("나는 누구인가요")
     child.sendline("철수")
     child.expect("목록에 있는")
@@ -507,15 +512,7 @@ def test_a_dataset_goes_before_a_folder_of_its_name(run: Run, talk: Path) -> Non
 
 def test_a_talk_over_a_dataset_says_whom_it_imitates(home: Path, talk: Path) -> None:
     import_exports([talk], Request("친구", ("나",)))
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "chatbot", "talk", "--data", "친구"],
-        env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color"},
-        encoding="utf-8",
-        dimensions=(40, 100),
-        timeout=60,
-        cwd=ROOT,
-    )
+    child = terminal(home, "talk", "--data", "친구")
     child.expect("다빈처럼 대답해요")
     child.sendline("저녁 먹었어?")
     child.expect("다빈.*› ")

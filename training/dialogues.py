@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
 from chatbot.knowledge import DataError, Knowledge, load_dialogues, load_knowledge, personal_dataset
 from chatbot.resources import data_dir
@@ -23,7 +24,6 @@ _STYLES: tuple[Style, Style] = ("polite", "casual")
 _CORPORA = ("chatbotdata_train", "xpersona_ko_valid", "xpersona_ko_test")
 _NOISE = 0.3  # share of questions with typing noise
 _CHAINED = 0.3  # share of pairs that follow upon another, as in a talk that changes its subject
-_TRAIN, _VALID = 0.8, 0.9  # of a file's conversations, in their order
 _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
 
 
@@ -70,7 +70,7 @@ def load_splits(data: Sequence[str]) -> Splits:
             written = [Conversation(turns, style) for turns, style in load_dialogues(name)]
             written = written or list(_pairs(load_knowledge(name), random.Random(0)))
             for number, conversation in enumerate(written):
-                parts[_place(number / len(written))].append(conversation)
+                parts[split_at(number / len(written))].append(conversation)
             continue
         chosen.append(dataset.speaker)
         for split, turns in _stored(dataset.dialogues):
@@ -90,10 +90,6 @@ def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
     for row in read_jsonl(path):
         turns = [Turn(m["role"], normalise(m["content"]), name=m["name"]) for m in row["messages"]]
         yield row["meta"]["split"], [turn for turn in turns if turn.text]
-
-
-def _place(position: float) -> str:
-    return "train" if position < _TRAIN else "valid" if position < _VALID else "test"
 
 
 def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversation]:

@@ -7,7 +7,6 @@ trained ``training.tuning``, what is written down ``training.record``.
 from __future__ import annotations
 
 import math
-import os
 import random
 import shutil
 import time
@@ -43,7 +42,7 @@ from chatbot.resources import private_dir
 from chatbot.style import speech_level
 from training.causal import Curriculum, settle_generation
 from training.dialogues import Conversation, Splits, load_splits
-from training.loop import SCHEDULES, Spent, Step, Watcher, fit, is_first, process
+from training.loop import SCHEDULES, Spent, Step, Watcher, fit, is_first, process, save_private
 from training.memorisation import Memorised, memorised
 from training.model_card import derived_card
 from training.record import Record, draw_curve
@@ -198,7 +197,7 @@ class Teacher(Watcher):
         if figures["nats"] < self.best.nats:
             self.best = Best(step.number, figures["nats"])
             if is_first():
-                self._pupil.store(self._best_path)
+                save_private(self._best_path, self._pupil.model.state_dict())
         else:
             self.best.since += 1
         return self.best.since >= self._patience > 0
@@ -284,13 +283,6 @@ class Pupil:
                 lines[-1].append(number)
         decoded = (self.tokenizer.decode(line, skip_special_tokens=True) for line in lines)
         return "\n".join(str(text).strip() for text in decoded)
-
-    def store(self, path: Path) -> None:
-        """Write the weights, whole or not at all, for their owner alone."""
-        part = path.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            torch.save(self.model.state_dict(), file)
-        part.replace(path)
 
     def restore(self, path: Path) -> None:
         """Read the weights back."""

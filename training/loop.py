@@ -22,6 +22,8 @@ import torch
 import typer
 from torch import distributed
 
+from chatbot.resources import open_private
+
 LOG_EVERY = 100  # steps
 _LOWEST = 0.05  # of the peak rate, where a cosine ends
 
@@ -228,8 +230,12 @@ def _save(
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         **own,
     }
+    save_private(path, state)
+
+
+def save_private(path: Path, value: Any) -> None:
+    """Save tensors whole or not at all; learnt from somebody's chats, they are for their owner alone."""
     part = path.with_suffix(".part")
-    # It may have been learnt from somebody's chats: only its owner may read it.
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        torch.save(state, file)
+    with open_private(part, "wb") as file:
+        torch.save(value, file)
     part.replace(path)

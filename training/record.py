@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from chatbot.resources import open_private
 from training.loop import Step
 
 
@@ -47,8 +47,7 @@ class Record:
         return rows
 
     def _write(self, row: dict[str, Any]) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with open_private(self.path, "a") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

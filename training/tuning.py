@@ -12,13 +12,6 @@ from chatbot.errors import UsageError
 
 Tune = Literal["full", "freeze", "gradual", "lora"]
 TUNES: tuple[Tune, ...] = get_args(Tune)
-# When to use which, as a person reads it.
-ADVICE: dict[Tune, str] = {
-    "full": "모든 가중치를 학습해요. 대화가 수천 쌍 이상이고 메모리가 넉넉할 때 좋아요.",
-    "freeze": "위쪽 블록 몇 개(--layers)만 학습해요. 대화가 적거나 메모리가 모자랄 때 좋아요.",
-    "gradual": "위 블록부터 차츰 풀어 가며 학습해요. 배운 것을 덜 잊어서, 대화가 적을 때 써 볼 만해요.",
-    "lora": "작은 덧행렬만 학습해서 합쳐요. 큰 모델을 적은 메모리로 가르칠 때 좋아요.",
-}
 
 LORA_RANK = 16
 _UNFROZEN_BY = 2 / 3  # of the steps: from there on gradual unfreezing trains everything

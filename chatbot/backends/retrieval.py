@@ -13,7 +13,7 @@ import numpy as np
 
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.index import SCORERS, Index, Scorer, open_index
+from chatbot.index import SCORERS, Index, Query, Scorer, open_index
 from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
 from chatbot.models.encoder import Progress, load_encoder
 from chatbot.resources import data_dir
@@ -72,7 +72,8 @@ class RetrievalBackend(Backend):
         utterance = conversation.turns[-1].text
         style = reply_style(conversation)
         before = [turn.text for turn in conversation.turns[-3:-1]]
-        index, ranked = self._best_index(utterance, context_of(map(one_line, before)), style)
+        query = self.index.query(utterance, context_of(map(one_line, before)))
+        index, ranked = self._best_index(query, style)
         theirs = index is self.index and ranked[0][1] not in self.taught.entries
         self.speaker = self.knowledge.speaker if theirs else None
         candidates = tuple(
@@ -112,27 +113,25 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _best_index(
-        self, utterance: str, context: str, style: Style
-    ) -> tuple[Index, list[tuple[float, Entry]]]:
+    def _best_index(self, query: Query, style: Style) -> tuple[Index, list[tuple[float, Entry]]]:
         """Return the index to answer from and its best entries.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
-        ranked = self._rank(self.index, utterance, context, style)
+        ranked = self._rank(self.index, query, style)
         if self.fallback is None:
             return self.index, ranked
-        shipped = self._rank(self.fallback, utterance, context, style)
+        shipped = self._rank(self.fallback, query, style)
         below = ranked[0][0] < self.index.calibration.floor(self.scorer)
         if below or ranked[0][0] < shipped[0][0] - _FAR_BETTER:
             return self.fallback, shipped
         return self.index, ranked
 
-    def _rank(self, known: Index, utterance: str, context: str, style: Style) -> list[tuple[float, Entry]]:
+    def _rank(self, known: Index, query: Query, style: Style) -> list[tuple[float, Entry]]:
         """Return the best entries with their scores, what was taught before what was known."""
         ranked: list[tuple[float, Entry]] = []
         for index in (self.taught, known):
-            scores = index.score(index.compare(utterance, context), self.scorer)
+            scores = index.score(index.look_up(query), self.scorer)
             order = np.argsort(-scores)
             # Some that stand alone are always among them: they are what is offered at a loss.
             alone = order[~index.has_context[order]]

@@ -26,6 +26,7 @@ MAX_TURN = 500  # characters; what goes beyond is hardly talk
 MAX_SESSION = 400  # turns; a room that never falls silent is cut here
 _PASTED = 100  # characters from which the same text again is a pasted notice, not talk
 MAX_SAME_ANSWER = 30
+_TRAIN, _VALID = 0.8, 0.9
 
 # Runs that people type for emphasis; digits and syllables are left alone: 10000원 stays what it is.
 _RUN = re.compile(r"([ㄱ-ㅎㅏ-ㅣ!?~.,^;♡♥…])\1{3,}")
@@ -62,6 +63,14 @@ def learn_gap(times: npt.NDArray[np.float64]) -> float:
         between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
     best = int(np.nanargmax(between))
     return float(np.clip(np.exp(edges[best + 1]), *_GAP_BOUNDS))
+
+
+def split_at(position: float) -> Split:
+    """Return the split of what stands at ``position`` in 0..1 of the time.
+
+    The first 80 % is trained on, the next 10 % steers, the last 10 % measures.
+    """
+    return "train" if position < _TRAIN else "valid" if position < _VALID else "test"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ inside the unfinished dataset: it merges files of one room and sorts what memory
 from __future__ import annotations
 
 import json
-import os
 import random
 import sqlite3
 import unicodedata
@@ -18,11 +17,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from chatbot.chatlogs.conversations import Limits, Roles, Session, Split, learn_gap, pairs, sessions
+from chatbot.chatlogs.conversations import (
+    Limits,
+    Roles,
+    Session,
+    Split,
+    learn_gap,
+    pairs,
+    sessions,
+    split_at,
+)
 from chatbot.chatlogs.message import ExportError, Message
 from chatbot.chatlogs.reading import open_exports
 from chatbot.chatlogs.report import Report, Survey
@@ -30,10 +38,9 @@ from chatbot.datasets import FORMAT, Dataset, new_folder, open_dataset
 from chatbot.errors import ChatbotError, UsageError
 from chatbot.models.encoder import Progress
 from chatbot.privacy import Masker
+from chatbot.resources import open_private
 
 _BATCH = 5_000
-# The first 80 % of the time is trained on, the next 10 % steers, the last 10 % measures.
-_TRAIN, _VALID = 0.8, 0.9
 _EPOCH = datetime(1970, 1, 1)
 _UNKNOWN_TIME = -1
 _STAGING = "staging.db"
@@ -258,7 +265,7 @@ def _build(
         limits = Limits()
 
         def counted() -> Iterator[Message]:
-            with _private(folder / "messages.jsonl") as file:
+            with open_private(folder / "messages.jsonl") as file:
                 for done, message in enumerate(_in_order(database, staged), start=1):
                     row = message_json(message)
                     if message.part:
@@ -269,7 +276,10 @@ def _build(
                         progress(total + done, 2 * total)
                     yield message
 
-        with _private(folder / "dialogues.jsonl") as dialogues, _private(folder / "pairs.jsonl") as answers:
+        with (
+            open_private(folder / "dialogues.jsonl") as dialogues,
+            open_private(folder / "pairs.jsonl") as answers,
+        ):
             for number, session in enumerate(sessions(counted(), roles, gap, limits), start=1):
                 split = _split(session, survey.read / total, times)
                 if any(turn.role == "assistant" for turn in session.turns):
@@ -305,12 +315,12 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _staging(folder: Path) -> sqlite3.Connection:
     """Open the database in which messages wait to be sorted; a page cache of 32 MiB, the rest on disk."""
     path = folder / _STAGING
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    open_private(path).close()
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript(
         """
         PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;
-        CREATE TABLE message (file INTEGER, part INTEGER, time INTEGER, place INTEGER, known INTEGER,
+        CREATE TABLE message (file INTEGER, part INTEGER, time INTEGER, place INTEGER,
                               speaker INTEGER, text TEXT);
         """
     )
@@ -322,7 +332,7 @@ def _stage(database: sqlite3.Connection, messages: Iterator[tuple[int, Message]]
     numbers: dict[str, int] = {}
     last: dict[int, int] = {}
 
-    def rows() -> Iterator[tuple[int, int, int, int, int, int, str]]:
+    def rows() -> Iterator[tuple[int, int, int, int, int, str]]:
         for file, message in messages:
             speaker = numbers.get(message.speaker)
             if speaker is None:
@@ -334,10 +344,10 @@ def _stage(database: sqlite3.Connection, messages: Iterator[tuple[int, Message]]
             staged.times.append(time)
             # A message without time stays behind the one before it.
             place = last[file] = time if time != _UNKNOWN_TIME else last.get(file, _UNKNOWN_TIME)
-            yield file, message.part, time, place, int(time != _UNKNOWN_TIME), speaker, message.text
+            yield file, message.part, time, place, speaker, message.text
 
     database.execute("BEGIN")
-    database.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
+    database.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)", rows())
     database.execute("COMMIT")
     return staged
 
@@ -367,11 +377,12 @@ def _merge(database: sqlite3.Connection, staged: _Staged, roles: Roles) -> None:
                     SELECT rowid, file, part, time / 60 AS minute, speaker, text,
                            row_number() OVER (
                                PARTITION BY file, part, time / 60, speaker, text ORDER BY rowid) AS nth
-                    FROM message WHERE known
+                    FROM message WHERE time != ?
                 )
             ) WHERE file > first
         )
-        """
+        """,
+        (_UNKNOWN_TIME,),
     )
 
 
@@ -437,7 +448,7 @@ def _split(session: Session, share_read: float, times: np.ndarray) -> Split:
     position = share_read
     if session.started is not None:
         position = float(np.searchsorted(times, _seconds(session.started))) / max(len(times), 1)
-    return "train" if position < _TRAIN else "valid" if position < _VALID else "test"
+    return split_at(position)
 
 
 def _dialogue(identifier: str, session: Session, split: Split, roles: Roles) -> dict[str, Any]:
@@ -460,14 +471,8 @@ def _write_facts(folder: Path, request: Request, source: dict[str, Any], report:
         "source": source,
         "report": report.to_json(),
     }
-    with _private(folder / "dataset.json") as file:
+    with open_private(folder / "dataset.json") as file:
         file.write(json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
-
-
-def _private(path: Path) -> IO[str]:
-    """Open a new file for its owner alone."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
 def _line(row: dict[str, Any]) -> str:

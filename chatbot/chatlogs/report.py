@@ -44,6 +44,11 @@ class Speaker:
     hours: list[int] = field(default_factory=lambda: [0] * 24)
 
     @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares, in the order of their fields."""
+        return self.polite, self.casual, self.laughter, self.crying, self.emoji
+
+    @property
     def busiest(self) -> list[int]:
         """The three busiest hours, in order of the day."""
         ranked = sorted(range(24), key=lambda hour: -self.hours[hour])[:3]

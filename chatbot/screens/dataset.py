@@ -141,20 +141,18 @@ def _speakers(report: Report) -> Table:
     for title in ("말한 사람", "메시지", "차례", *_SHARES, "길이"):
         table.add_column(title, overflow="fold", justify="left" if title == "말한 사람" else "right")
     for name, one in _shown(report):
-        shares = (one.polite, one.casual, one.laughter, one.crying, one.emoji)
         table.add_row(
-            plain(name), f"{one.messages:,}", f"{one.turns:,}", *(f"{share:.0%}" for share in shares),
+            plain(name), f"{one.messages:,}", f"{one.turns:,}", *(f"{share:.0%}" for share in one.shares),
             f"{one.length:.0f}자",
         )  # fmt: skip
     return table
 
 
 def _manner(one: Speaker) -> list[str]:
-    shares = zip(_SHARES, (one.polite, one.casual, one.laughter, one.crying, one.emoji), strict=True)
     return [
         f"메시지 {one.messages:,}",
         f"차례 {one.turns:,}",
-        *(f"{title} {share:.0%}" for title, share in shares),
+        *(f"{title} {share:.0%}" for title, share in zip(_SHARES, one.shares, strict=True)),
         f"길이 {one.length:.0f}자",
         f"바쁜 시간 {'·'.join(f'{hour}시' for hour in one.busiest) or '모름'}",
     ]
