@@ -24,13 +24,13 @@ from chatbot.text import squeeze
 from tests.conftest import Run
 from tests.tiny_models import tiny_gpt2, write_kogpt2, write_ours
 from training import causal as causal_module
-from training import gpt as recipe_module
 from training import loop as loop_module
 from training.causal import Curriculum, next_token_loss, train_on
 from training.dialogues import Conversation, corpora_conversations, own_conversations
 from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user, reply_bits
-from training.gpt import finetune
 from training.kneser_ney import UNKNOWN_BITS
+from training.recipes import gpt as recipe_module
+from training.recipes.gpt import finetune
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
 

@@ -1,392 +1,510 @@
-"""The small Korean GPT, from raw text to the files that ship.
+"""Fine-tuning a GPT on somebody's conversations: ``chatbot train gpt``.
 
-    python -m training.gpt vocab    --corpora DIR --work runs/gpt
-    python -m training.gpt pretrain --corpora DIR --work runs/gpt --minutes 100
-    python -m training.gpt chat     --corpora DIR --work runs/gpt
-    python -m training.gpt reply    --work runs/gpt
-    python -m training.gpt export   --work runs/gpt --out data/models/gpt
-    python -m training.gpt card     --corpora DIR --work runs/gpt
-
-Each step reads what the one before it wrote in ``--work``. Training saves its whole state and goes
-on from there when it is started again, so a stopped run loses minutes, not hours.
-
-Any causal language model, KoGPT-2 first of all, learns our format and our words or yours by
-
-    python -m training.gpt finetune --base skt/kogpt2-base-v2 --out DIR [--data FILE]
+From dialogues to a checkpoint that any Hugging Face tool opens. The loop is ``training.loop``, what is
+trained ``training.tuning``, what is written down ``training.record``.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
+import math
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import typer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch.nn import functional as F
 
 from chatbot import __version__
-from chatbot.errors import ChatbotError
-from chatbot.knowledge import load_knowledge
+from chatbot.dialogue import Turn
+from chatbot.errors import UsageError
+from chatbot.knowledge import personal_dataset
 from chatbot.models.checkpoint import (
+    CheckpointError,
     base_licence,
     check_target,
     find_checkpoint,
     load_model,
     load_tokenizer,
+    quiet_transformers,
     read_description,
     resize_embeddings,
     save_checkpoint,
+    shipped_gpt,
 )
-from chatbot.models.format import MARKERS, MarkerFormat, add_markers
-from chatbot.models.generator import Generator
+from chatbot.models.device import native_bfloat16, resolve_device
+from chatbot.models.format import MarkerFormat, add_markers
 from chatbot.models.locate import is_hub_id
-from chatbot.screens.progress import ProgressReport
-from training.batches import Batches, tokenised_lines
-from training.causal import Curriculum, next_token_loss, settle_generation, train_on
-from training.corpora import pretraining_lines
-from training.dialogues import corpora_conversations, own_conversations
-from training.loop import fit
+from chatbot.resources import private_dir
+from chatbot.style import speech_level
+from training.causal import Curriculum, settle_generation
+from training.dialogues import Conversation, Splits, load_splits
+from training.loop import SCHEDULES, Spent, Step, Watcher, fit, is_first, process, save_private
+from training.memorisation import Memorised, memorised
 from training.model_card import derived_card
-from training.muon import Muon
+from training.record import Record, draw_curve
+from training.tuning import TUNES, Tune, Tuning, count, with_lora
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-
-# In KoGPT-2's order as far as it is known, so that code for one reads like code for the other.
-SPECIALS = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
-BOS, EOS, UNK, PAD = range(4)
-
-# Share of each corpus that pretraining reads: spoken and everyday Korean first. Together about
-# 18 million characters, what two cores read about once or twice in 100 minutes.
-MIXTURE = {
-    "dialogue": 2.0,
-    "questions_commands": 1.0,
-    "tatoeba": 2.0,
-    "nlu_sentences": 1.0,
-    "ambiguity_sentences": 1.0,
-    "stories": 1.0,
-    "news_comments_none": 1.0,
-    "nsmc_reviews": 0.25,
-    "petitions": 0.2,
-    "book_reviews": 0.5,
-    "news_parallel": 0.3,
-}
+KOGPT2_BASE = "skt/kogpt2-base-v2"
+SMALL = "small"
+_SMALL_MODEL, _SMALL_FACTOR = 30_000_000, 10  # weights; how much higher a rate such a model bears
+_LONGEST = 512  # tokens of a conversation at most
+_VALID_TOKENS = 2048  # tokens validated at once
+_SPOKEN = 48  # tokens of a reply made while training
+_SPOKEN_AT_ONCE = 32
+# What the model is asked at every validation.
+_PROMPTS = ("안녕", "뭐 해?", "오늘 너무 피곤해", "저녁 뭐 먹지", "주말에 뭐 했어?", "고마워")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what the GPT becomes; written into its model card."""
+class Options:
+    """Everything that decides what a fine-tuning makes; written into the checkpoint's card.
 
-    vocab_size: int = 8_000
-    alphabet: int = 2_200
-    hidden: int = 256
-    layers: int = 6
-    heads: int = 4
-    positions: int = 256
-    longest_line: int = 100
-    batch_tokens: int = 2048
-    # Muon (Jordan et al. 2024) on the matrices of the blocks, AdamW on the rest
-    muon_rate: float = 5e-3
-    adamw_rate: float = 3e-3
-    warmup: float = 0.02
-    continued_scale: float = 0.5  # of the rates, where pretraining goes on from a trained model
-    # fine-tuning on conversations: the corpora's once, then our own
-    chat_scale: float = 0.4
-    chat_epochs: int = 5
-    chat_longest: int = 200
-    # then our own again, learning from the replies alone: what to say to what was said
-    reply_epochs: int = 4
-    sampling_temperature: float = 0.3
-    seed: int = 20261121
-
-
-RECIPE = Recipe()
-
-Corpora = Annotated[Path, typer.Option(help="Folder with pretrain/ and chat/.", exists=True, file_okay=False)]
-Work = Annotated[Path, typer.Option(help="Where the steps keep their files.")]
-
-
-@app.command()
-def vocab(corpora: Corpora, work: Work) -> None:
-    """Train the tokenizer: BPE over characters with a metaspace, as KoGPT-2's."""
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=RECIPE.vocab_size - len(MARKERS),
-        limit_alphabet=RECIPE.alphabet,
-        special_tokens=SPECIALS,
-        # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
-        initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(pretraining_lines(corpora, RECIPE.seed, MIXTURE), trainer)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-        mask_token="<mask>",
-        model_max_length=RECIPE.positions,
-    )
-    add_markers(wrapped)
-    wrapped.save_pretrained(work / "tokenizer")
-    typer.echo(f"vocabulary: {len(wrapped)} pieces")
-
-
-@app.command()
-def pretrain(
-    corpora: Corpora,
-    work: Work,
-    minutes: Annotated[float, typer.Option(help="Time to train in all, over every restart.")] = 100,
-    save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
-    base: Annotated[
-        Path | None, typer.Option(help="Checkpoint with the same tokenizer to go on from.", file_okay=False)
-    ] = None,
-) -> None:
-    """Pretrain on plain text, one line a sequence, for a fixed time; restart to go on."""
-    torch.manual_seed(RECIPE.seed)
-    if base:
-        load_tokenizer(base).save_pretrained(work / "tokenizer")
-    tokenizer = load_tokenizer(work / "tokenizer")
-    ids, starts = tokenised_lines(
-        work,
-        lambda: pretraining_lines(corpora, RECIPE.seed, MIXTURE),
-        RECIPE.longest_line,
-        around=([BOS], [EOS]),
-    )
-    batches = Batches(ids, starts, batch_tokens=RECIPE.batch_tokens, pad=PAD, seed=RECIPE.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(base, torch.float32, len(tokenizer)) if base else fresh_model(tokenizer)
-    torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
-
-    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        batch = batches[step].to(device)
-        yield next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
-
-    spent = fit(
-        model, losses_of, optimizers(model, RECIPE.continued_scale if base else 1.0), work / "pretrain.pt",
-        minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
-    )  # fmt: skip
-    model.save_pretrained(work / "pretrained")
-    tokenizer.save_pretrained(work / "pretrained")
-    facts: dict[str, Any] = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
-    if base:
-        facts["earlier"] = read_description(base).get("training", {})
-    (work / "pretrain.json").write_text(json.dumps(facts))
-
-
-@app.command()
-def chat(
-    corpora: Corpora,
-    work: Work,
-    epochs: Annotated[int, typer.Option(help="Times through our own words.")] = RECIPE.chat_epochs,
-) -> None:
-    """Fine-tune on conversations: the corpora's first, then our own in both speech levels."""
-    tokenizer = load_tokenizer(work / "tokenizer")
-    model = load_model(work / "pretrained", torch.float32, len(tokenizer))
-    course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(corpora_conversations(corpora))]
-        + [list(own_conversations(None, RECIPE.seed + epoch)) for epoch in range(epochs)],
-        longest=RECIPE.chat_longest,
-        batch_tokens=RECIPE.batch_tokens,
-    )
-    _train(course, model, work, "chat", whole=True, epochs=epochs)
-
-
-@app.command()
-def reply(
-    work: Work,
-    epochs: Annotated[int, typer.Option(help="Times through our own words.")] = RECIPE.reply_epochs,
-) -> None:
-    """Go on with our own conversations, the loss on the replies alone."""
-    tokenizer = load_tokenizer(work / "tokenizer")
-    model = load_model(work / "chat", torch.float32, len(tokenizer))
-    first = RECIPE.seed + 100
-    course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(own_conversations(None, first + epoch)) for epoch in range(epochs)],
-        longest=RECIPE.chat_longest,
-        batch_tokens=RECIPE.batch_tokens,
-    )
-    _train(course, model, work, "reply", whole=False, epochs=epochs)
-
-
-def _train(
-    course: Curriculum, model: PreTrainedModel, work: Path, step: str, *, whole: bool, epochs: int
-) -> None:
-    """Train a step of the recipe; its state, its facts and its model go by its name."""
-    spent = train_on(
-        course, model, optimizers(model, RECIPE.chat_scale), work / f"{step}.pt",
-        whole=whole, identity=str(RECIPE),
-    )  # fmt: skip
-    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "epochs": epochs}
-    (work / f"{step}.json").write_text(json.dumps(facts))
-    model.save_pretrained(work / step)
-
-
-@app.command()
-def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that ships.")]) -> None:
-    """Write what ships: a calibrated float16 checkpoint that plain transformers opens.
-
-    Going over the same words many times makes a model sure of itself beyond reason. Dividing its
-    scores by a temperature, fitted on the dev half of the held-out dialogues, mends that (Guo et
-    al. 2017, arXiv:1706.04599); the division is built into the last layer's norm.
+    ``evaluate_every`` 0 is four times an epoch, ``learning_rate`` 0 goes by what is tuned. ``lm_weight`` is
+    how much the words that are not the reply's count beside it (the auxiliary objective of Radford et al.
+    2018).
     """
-    from training.evaluate_gpt import best_temperature
 
-    tokenizer = load_tokenizer(work / "tokenizer")
-    add_markers(tokenizer)  # and today's chat template
-    model: Any = load_model(work / "reply", torch.float32, len(tokenizer))
-    settle_generation(model, tokenizer, temperature=RECIPE.sampling_temperature)
-    facts = {"version": __version__, "base_model": None}
-    save_checkpoint(out, model, tokenizer, facts, "")
-    found = best_temperature(Generator(str(out), "cpu"))
-    with torch.no_grad():
-        for parameter in model.transformer.ln_f.parameters():
-            parameter /= found
-    save_checkpoint(out, model.half(), tokenizer, {**facts, "calibration_temperature": found}, "")
-    out.chmod(0o755)  # nothing private in it, and everybody is to read what ships
-    for path in out.iterdir():
-        path.chmod(0o644)
-    typer.echo(f"temperature {found:.2f}")
+    tune: Tune = "full"
+    layers: int = 2
+    epochs: float = 3.0
+    learning_rate: float = 0.0
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    lm_weight: float = 0.0
+    batch_tokens: int = 1024
+    accumulate: int = 1
+    checkpointing: bool = False
+    evaluate_every: int = 0
+    patience: int = 3
+    seed: int = 0
 
+    def check(self) -> None:
+        """Raise :class:`UsageError` where an option makes no sense."""
+        if self.tune not in TUNES:
+            raise UsageError(f"--tune '{self.tune}'은(는) 없어요. {', '.join(TUNES)} 중에서 골라 주세요.")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(
+                f"--schedule '{self.schedule}'은(는) 없어요. {', '.join(SCHEDULES)} 중에서 골라 주세요."
+            )
 
-@app.command()
-def card(
-    corpora: Corpora,
-    work: Work,
-    out: Annotated[Path, typer.Option(help="The folder that ships.")] = Path("data/models/gpt"),
-) -> None:
-    """Measure what ships, beside a Kneser-Ney model of the same text, and write its model card."""
-    from training.evaluate_gpt import evaluate_gpt, kneser_ney_bits
-    from training.model_card import write_gpt_card
-
-    spent = {step: json.loads((work / f"{step}.json").read_text()) for step in ("pretrain", "chat", "reply")}
-    read = pretraining_lines(corpora, RECIPE.seed, MIXTURE)
-    for conversations in (
-        corpora_conversations(corpora),
-        *(own_conversations(None, RECIPE.seed + epoch) for epoch in range(spent["chat"]["epochs"])),
-        *(own_conversations(None, RECIPE.seed + 100 + epoch) for epoch in range(spent["reply"]["epochs"])),
-    ):
-        read += [turn.text for conversation in conversations for turn in conversation.turns]
-    facts = {
-        "recipe": asdict(RECIPE),
-        "training": spent,
-        "data_fingerprint": load_knowledge().fingerprint,
-        "metrics": {
-            **evaluate_gpt(model=str(out), device="cpu"),
-            "kneser_ney": kneser_ney_bits(read),
-        },
-    }
-    write_gpt_card(out, facts)
-    typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
+    def rate(self, weights: int) -> float:
+        """Return the peak learning rate: small models and few trained weights bear more."""
+        usual = {"full": 5e-5, "freeze": 1e-4, "gradual": 1e-4, "lora": 5e-4}[self.tune]
+        return self.learning_rate or usual * (_SMALL_FACTOR if weights < _SMALL_MODEL else 1)
 
 
-@app.command()
-def finetune(
-    base: Annotated[str, typer.Option(help="Folder, trained model's name or hub id to start from.")],
-    out: Annotated[Path, typer.Option(help="The new checkpoint's folder.")],
-    data: Annotated[str | None, typer.Option(help="Pairs or dialogues; our own without it.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 3,
-    learning_rate: Annotated[float, typer.Option()] = 5e-5,
-    batch_tokens: Annotated[int, typer.Option(min=16, help="Tokens a step.")] = 1024,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Teach any causal language model our prompt format, on our words or on yours."""
+class Plan:
+    """The steps of a run: which micro-batches each takes, and how much of them is learnt.
+
+    Every process knows the whole plan, so that the weights of the parts need no talk between them.
+    """
+
+    def __init__(self, course: Curriculum, options: Options) -> None:
+        self._course, self._options = course, options
+        self._rank, self._world = process()
+        self.parts_a_step = options.accumulate * self._world
+        count = max(1, round(len(course) * options.epochs / math.ceil(options.epochs)))
+        self.parts_in_all = min(count, len(course))
+        self.steps = math.ceil(self.parts_in_all / self.parts_a_step)
+
+    def parts(self, step: int, model: PreTrainedModel) -> Iterator[tuple[torch.Tensor, int]]:
+        """Yield this process's parts of a step's loss, in nats a token, and their real tokens."""
+        numbers = range(step * self.parts_a_step, min((step + 1) * self.parts_a_step, self.parts_in_all))
+        batches = [self._course[number] for number in numbers]
+        replies = sum(int(reply[:, 1:].sum()) for _, reply in batches)
+        others = sum(int((ids[:, 1:] != self._course.pad).sum()) for ids, _ in batches) - replies
+        for number, (ids, reply) in zip(numbers, batches, strict=True):
+            if number % self._world != self._rank:
+                continue
+            torch.manual_seed(self._options.seed + number)  # dropout comes from the micro-batch alone
+            real = int((ids != self._course.pad).sum())
+            yield self._loss(model, ids, reply, replies, others), real
+
+    def _loss(
+        self, model: PreTrainedModel, ids: torch.Tensor, reply: torch.Tensor, replies: int, others: int
+    ) -> torch.Tensor:
+        device = next(model.parameters()).device
+        ids, reply = ids.to(device), reply.to(device)[:, 1:]
+        costs = token_costs(model, ids)
+        loss = costs[reply].sum() / max(replies, 1)
+        if self._options.lm_weight:
+            other = ~reply & (ids[:, 1:] != self._course.pad)
+            loss = loss + self._options.lm_weight * costs[other].sum() / max(others, 1)
+        return loss
+
+
+def token_costs(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """Return what every id but the first costs after those before it, in nats, ``(batch, length - 1)``."""
+    with autocast(ids.device.type):
+        scores = model(input_ids=ids[:, :-1]).logits
+    return F.cross_entropy(scores.float().transpose(1, 2), ids[:, 1:], reduction="none")
+
+
+def autocast(device: str) -> torch.autocast:
+    """Return a context in which matrices are multiplied in bfloat16 where the device does so natively."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=native_bfloat16(device))
+
+
+@dataclass
+class Best:
+    """The best validation so far, and how many have come since."""
+
+    step: int = 0
+    nats: float = math.inf
+    since: int = 0
+
+
+class Teacher(Watcher):
+    """Watches a run: unfreezes, validates, keeps the best weights, writes the record, stops early."""
+
+    def __init__(
+        self,
+        pupil: Pupil,
+        tuning: Tuning,
+        record: Record,
+        best_path: Path,
+        validate_on: Sequence[Conversation],
+        every: int,
+        patience: int,
+    ) -> None:
+        self._pupil, self._tuning, self._record, self._best_path = pupil, tuning, record, best_path
+        self._validate_on, self._every, self._patience = validate_on, every, patience
+        self.best = Best()
+        self._trained = 0
+
+    def before(self, progress: float) -> None:
+        """Unfreeze what is due."""
+        self._trained = self._tuning.at(progress)
+
+    def after(self, step: Step) -> bool:
+        """Write the step down; validate when due, and stop when nothing gets better any more."""
+        if is_first():
+            self._record.step(step, self._trained)
+        if step.number % self._every or not self._validate_on:
+            return False
+        figures = self._pupil.prediction(self._validate_on)
+        if is_first():
+            self._record.validation(step.number, figures, self._samples())
+        if figures["nats"] < self.best.nats:
+            self.best = Best(step.number, figures["nats"])
+            if is_first():
+                save_private(self._best_path, self._pupil.model.state_dict())
+        else:
+            self.best.since += 1
+        return self.best.since >= self._patience > 0
+
+    def _samples(self) -> list[str]:
+        speaker = self._validate_on[0].speaker
+        return list(self._pupil.replies(_PROMPTS, speaker, sample=False))
+
+    def remember(self) -> dict[str, Any]:
+        """Return the best so far."""
+        return asdict(self.best)
+
+    def recall(self, remembered: dict[str, Any], spent: Spent) -> None:
+        """Go on from there; what was written after it is written again."""
+        self.best = Best(**remembered)
+        self._record.rewind(spent.steps)
+
+
+class Pupil:
+    """A model in training, with what it takes to measure it and to let it speak."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, longest: int) -> None:
+        self.model, self.tokenizer, self.longest = model, tokenizer, longest
+        self.form = MarkerFormat(tokenizer)
+
+    def prediction(self, conversations: Sequence[Conversation]) -> dict[str, float]:
+        """Return what the replies cost: nats a token, perplexity, bits a character."""
+        course = Curriculum(self.form, [conversations], longest=self.longest, batch_tokens=_VALID_TOKENS)
+        nats, tokens = 0.0, 0
+        self.model.eval()
+        with torch.inference_mode():
+            for number in range(len(course)):
+                ids, reply = (part.to(self.model.device) for part in course[number])
+                learnt = reply[:, 1:]
+                nats += float(token_costs(self.model, ids)[learnt].double().sum())
+                tokens += int(learnt.sum())
+        self.model.train()
+        characters = sum(len(t.text) for c in conversations for t in c.turns if t.role == "assistant")
+        mean = nats / max(tokens, 1)
+        return {
+            "nats": mean,
+            "perplexity": math.exp(min(mean, 50.0)),
+            "bits_per_character": nats / math.log(2) / max(characters, 1),
+        }
+
+    def replies(self, prompts: Sequence[str], speaker: str | None, *, sample: bool) -> Iterator[str]:
+        """Yield a reply to each prompt, drawn at random (from the seed 0) or the likeliest."""
+        asked = [
+            self.form.prompt(
+                [Turn("user", text)], speech_level(text) or "polite", self.longest - _SPOKEN, speaker=speaker
+            )
+            for text in prompts
+        ]
+        self.model.eval()
+        torch.manual_seed(0)
+        for start in range(0, len(asked), _SPOKEN_AT_ONCE):
+            yield from self._speak(asked[start : start + _SPOKEN_AT_ONCE], sample)
+        self.model.train()
+
+    def _speak(self, prompts: list[list[int]], sample: bool) -> list[str]:
+        pad = int(self.tokenizer.pad_token_id or 0)
+        width = max(map(len, prompts))
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
+        seen = torch.tensor(
+            [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device
+        )
+        with torch.inference_mode(), quiet_transformers():
+            made = self.model.generate(
+                input_ids=ids, attention_mask=seen, do_sample=sample, top_k=0, max_new_tokens=_SPOKEN,
+                eos_token_id=sorted(self.form.stop_ids), pad_token_id=pad,
+            )  # fmt: skip
+        return [self._text(row[width:].tolist()) for row in made]
+
+    def _text(self, ids: list[int]) -> str:
+        """Return a reply as text, up to its end, with its breaks."""
+        lines: list[list[int]] = [[]]
+        for number in ids:
+            if number in self.form.stop_ids:
+                break
+            if number == self.form.break_id:
+                lines.append([])
+            else:
+                lines[-1].append(number)
+        decoded = (self.tokenizer.decode(line, skip_special_tokens=True) for line in lines)
+        return "\n".join(str(text).strip() for text in decoded)
+
+    def restore(self, path: Path) -> None:
+        """Read the weights back."""
+        self.model.load_state_dict(torch.load(path, map_location=self.model.device, weights_only=True))
+
+
+def fine_tune(
+    data: Sequence[str],
+    out: Path,
+    base: str = KOGPT2_BASE,
+    options: Options | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    keep_adapter: bool = False,
+    save_every: float = 5.0,
+    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Train ``base`` on conversations and write a checkpoint to ``out``; return what is to be told.
+
+    The state of the run is saved beside ``out`` every ``save_every`` minutes and on Ctrl-C, and lies there
+    until the run is done.
+
+    Raises:
+        UsageError: an option makes no sense, or there is nothing to resume.
+        CheckpointError: the base cannot be found or the checkpoint not be written.
+        DataError: there is nothing to learn from.
+        KeyboardInterrupt: Ctrl-C; the state is saved.
+    """
+    options = options or Options()
+    options.check()
     check_target(out)
-    folder, notes = find_checkpoint(base, "--base")
+    splits = load_splits(data)
+    folder, notes = _base(base)
     for note in notes:
-        typer.echo(note, err=True)
+        say(note)
     tokenizer = load_tokenizer(folder)
-    model = load_model(folder, torch.float32, len(tokenizer))
+    model: Any = load_model(folder, torch.float32, len(tokenizer))
+    known = len(tokenizer)
     add_markers(tokenizer)
-    resize_embeddings(model, len(tokenizer), seed)
-    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
-    seen = int(getattr(model.config, "max_position_embeddings", None) or RECIPE.chat_longest)
+    resize_embeddings(model, len(tokenizer), options.seed)
+    if options.checkpointing:
+        model.gradient_checkpointing_enable()
+    if options.tune == "lora":
+        model = with_lora(model, range(known, len(tokenizer)))
+    torch.nn.Module.to(model, resolve_device(device))
+    longest = min(int(getattr(model.config, "max_position_embeddings", None) or _LONGEST), _LONGEST)
+    pupil = Pupil(model, tokenizer, longest)
+    tuning = Tuning(model, options.tune, options.layers)
+
+    work = private_dir(out.parent / f".{out.name}.training")
+    state, best_path, record = work / "state.pt", work / "best.pt", Record(work / "metrics.jsonl")
+    if resume and not state.exists():
+        raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
+    pieces = [piece for whole in splits.train for piece in in_pieces(whole, pupil.form, longest)]
+    valid = [piece for whole in splits.valid for piece in in_pieces(whole, pupil.form, longest)]
     course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(own_conversations(data, seed + epoch)) for epoch in range(epochs)],
-        longest=min(seen, 512),
-        batch_tokens=batch_tokens,
+        pupil.form,
+        [_shuffled(pieces, options.seed + epoch) for epoch in range(math.ceil(options.epochs))],
+        longest=longest,
+        batch_tokens=options.batch_tokens,
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    state = out.parent / f".{out.name}.state.pt"
-    words = load_knowledge(data).fingerprint
-    wanted = f"{words} {epochs} {learning_rate} {batch_tokens} {seed}"
-    with ProgressReport("학습 중") as report:
-        spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted, report=report)
-    settle_generation(model, tokenizer)
-    licence = base_licence(folder, base)
-    # A path says more about its owner than about the model.
-    name = read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name)
-    facts: dict[str, Any] = {
-        "version": __version__,
-        "base_model": name,
-        "licence": licence,
-        "data_fingerprint": words,
-        "training": {"steps": spent.steps, "tokens": spent.tokens, "learning_rate": learning_rate},
-    }
-    save_checkpoint(out, model, tokenizer, facts, derived_card(name, licence, facts["training"]))
-    state.unlink(missing_ok=True)
-    typer.echo(f"{spent.tokens:,}토큰을 학습했어요. chatbot talk --backend gpt --model {out}")
-
-
-def fresh_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
-    """Return an untrained GPT-2 of the recipe's size."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=RECIPE.positions,
-        n_embd=RECIPE.hidden,
-        n_layer=RECIPE.layers,
-        n_head=RECIPE.heads,
-        resid_pdrop=0.0,  # the text is seen about once: dropout would only cost
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
+    plan = Plan(course, options)
+    every = options.evaluate_every or max(1, plan.steps // max(1, round(4 * options.epochs)))
+    identity = f"{asdict(options)} {splits.fingerprint} {base} {process()[1]}"
+    if not resume:
+        state.unlink(missing_ok=True)
+    before = pupil.prediction(valid) if valid else {}
+    if is_first() and not resume:
+        record.begin({"base": base, "options": asdict(options), "steps": plan.steps, "before": before})
+    for line in estimate(pupil, plan, tuning):
+        say(line)
+    teacher = Teacher(pupil, tuning, record, best_path, valid, every, options.patience)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=options.rate(count(model.parameters())), weight_decay=options.weight_decay
     )
-    return GPT2LMHeadModel(config)
+    with quiet_transformers():
+        spent = fit(
+            model, lambda step: plan.parts(step, model), [optimizer], state,
+            steps=plan.steps, warmup=options.warmup, save_every=save_every, schedule=options.schedule,
+            clip=options.clip, identity=identity, report=report, watcher=teacher,
+        )  # fmt: skip
+    if teacher.best.step:
+        pupil.restore(best_path)
+    after = pupil.prediction(valid) if valid else {}
+    speaker = splits.personas[0] if splits.personas else None
+    learnt = _by_heart(pupil, splits, speaker)
+    facts = {"steps": spent.steps, "tokens": spent.tokens, "best_step": teacher.best.step, **asdict(options)}
+    figures = {
+        "training": facts, "before": before, "after": after, "personas": splits.personas,
+        "memorised": {
+            "replies": learnt.replies, "personal": len(learnt.personal), "lines": len(learnt.lines),
+        },
+    }  # fmt: skip
+    if is_first():
+        licence = base_licence(folder, base)
+        named = str(read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name))
+        described = {
+            "version": __version__,
+            "base_model": named,
+            "licence": licence,
+            "data_fingerprint": splits.fingerprint,
+            "dataset": next((name for name in data if personal_dataset(name)), None),
+            **figures,
+        }
+        _write(out, pupil, described, _card(licence, named, figures, learnt), record, keep_adapter)
+        shutil.rmtree(work)
+    return figures
 
 
-def optimizers(model: torch.nn.Module, scale: float) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of the blocks and AdamW for everything else.
-
-    At this size Muon learns from the same text what takes AdamW about twice as much (LOG.md).
-    """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    inside = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in inside]
+def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
+    """Return, before it starts, what a run is going to take: steps, time, memory."""
+    weights = count(pupil.model.parameters())
+    trained = tuning.at(1.0)
+    started = time.perf_counter()
+    loss, tokens = next(iter(plan.parts(plan.steps // 2, pupil.model)))
+    loss.backward()
+    pupil.model.zero_grad(set_to_none=True)
+    seconds = (time.perf_counter() - started) * plan.parts_in_all
+    gigabytes = (4 * weights + 12 * trained) / 1e9  # weights; gradients and two moments of what is trained
     return [
-        Muon(matrices, lr=scale * RECIPE.muon_rate, weight_decay=0.01),
-        torch.optim.AdamW(rest, lr=scale * RECIPE.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
+        f"{plan.steps:,}걸음, 한 걸음에 {tokens * plan.parts_a_step:,}토큰쯤, "
+        f"학습하는 가중치 {trained:,}개 / {weights:,}개",
+        f"{max(1, round(seconds / 60)):,}분쯤 걸리고 가중치에 메모리 {gigabytes:.1f}GB쯤을 써요.",
     ]
 
 
-def main() -> None:
-    """Run the recipe's commands; our own errors are one sentence."""
+def _base(base: str) -> tuple[Path, list[str]]:
+    if base == SMALL:
+        return shipped_gpt(), []
     try:
-        app()
-    except ChatbotError as error:
-        typer.echo(f"오류: {error}", err=True)
-        sys.exit(error.exit_code)
+        return find_checkpoint(base, "--base")
+    except CheckpointError as error:
+        if base != KOGPT2_BASE:
+            raise
+        raise CheckpointError(
+            f"--base {base}: 허브에서 가져올 수 없어요. 인터넷 없이 하려면 함께 온 작은 모델을 "
+            "--base small로 써 주세요."
+        ) from error
 
 
-if __name__ == "__main__":
-    main()
+def in_pieces(whole: Conversation, form: MarkerFormat, longest: int) -> Iterator[Conversation]:
+    """Yield a conversation in pieces that fit ``longest`` tokens, each beginning with a user's turn."""
+    turns: list[Turn] = []
+    for turn in whole.turns:
+        tried = [*turns, turn]
+        fits = len(form.sequence(tried, style=whole.style, speaker=whole.speaker).ids) <= longest
+        if fits or not turns:
+            turns = tried
+            continue
+        yield whole._replace(turns=turns)
+        turns = [turn] if turn.role == "user" else [*turns[-1:], turn]
+    if turns:
+        yield whole._replace(turns=turns)
+
+
+def _shuffled(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
+    return random.Random(seed).sample(list(conversations), len(conversations))
+
+
+def _by_heart(pupil: Pupil, splits: Splits, speaker: str | None) -> Memorised:
+    """Let the model answer what it was trained on, and see what of it it says by heart."""
+    turns = [turn for conversation in splits.train for turn in conversation.turns]
+    questions = [turn.text for turn in turns if turn.role == "user"]
+    answers = [turn.text for turn in turns if turn.role == "assistant"]
+    return memorised(lambda asked: pupil.replies(asked, speaker, sample=True), questions, answers)
+
+
+def _write(
+    out: Path,
+    pupil: Pupil,
+    facts: dict[str, Any],
+    card: str,
+    record: Record,
+    keep_adapter: bool,
+) -> None:
+    """Write the checkpoint with its card, its figures and its learning curve."""
+    model = pupil.model
+    adapter = record.path.parent / "adapter"
+    if hasattr(model, "merge_and_unload"):
+        if keep_adapter:
+            model.save_pretrained(adapter)
+        model = model.merge_and_unload()
+    settle_generation(model, pupil.tokenizer)
+    save_checkpoint(out, model, pupil.tokenizer, facts, card)
+    draw_curve(record.rows(), out / "learning_curve.png")
+    shutil.copy(record.path, out / "metrics.jsonl")
+    if keep_adapter and adapter.is_dir():
+        shutil.copytree(adapter, out / "adapter")
+
+
+def _card(licence: str | None, named: str, figures: dict[str, Any], learnt: Memorised) -> str:
+    """Return the model card: what was trained how, what it gained, what it says by heart."""
+    rows = "".join(
+        f"| {name} | {figures['before'][name]:.3f} | {figures['after'][name]:.3f} |\n"
+        for name in figures["after"]
+    )
+    validation = f"\n## Validation\n\n| | before | after |\n|---|---:|---:|\n{rows}" if rows else ""
+    found = [*learnt.personal.most_common(), *learnt.lines.most_common()]
+    listed = "".join(f"- {text} ({times})\n" for text, times in found)
+    by_heart = (
+        f"\n## By heart\n\nOf {learnt.replies:,} replies drawn at random to questions of the training data, "
+        f"{len(learnt.personal)} strings look like personal data and {len(learnt.lines)} training lines of "
+        f"twelve syllables or more that came at most twice were said word for word.\n\n{listed}"
+    )
+    return derived_card(named, licence, figures["training"]) + validation + by_heart
+
+
+def report_lines(figures: dict[str, Any]) -> list[str]:
+    """Return what a fine-tuning gave as Korean lines."""
+    spent, learnt = figures["training"], figures["memorised"]
+    lines = [
+        f"학습\t{spent['steps']:,}걸음, {spent['tokens']:,}토큰, 가장 좋았던 걸음 {spent['best_step']:,}"
+    ]
+    for name, title in (("perplexity", "당혹도(perplexity)"), ("bits_per_character", "글자당 비트")):
+        if name in figures["after"]:
+            lines.append(f"{title}\t{figures['before'][name]:.3f} → {figures['after'][name]:.3f}")
+    if figures["personas"]:
+        lines.append(f"따라 할 수 있는 사람\t{', '.join(figures['personas'])}")
+    lines.append(
+        f"외운 말 검사\t대답 {learnt['replies']:,}개에 개인정보 같은 것 {learnt['personal']}가지, "
+        f"드문 긴 말 그대로 {learnt['lines']}가지 (모델 카드에 적어 두었어요)"
+    )
+    return lines

@@ -70,7 +70,7 @@ pipeline_tag: sentence-similarity
 # The small Korean encoder of chatbot {__version__}
 
 A BERT of {recipe["layers"]} layers and {recipe["hidden"]} dimensions with {recipe["vocab_size"]:,} WordPiece pieces,
-trained from nothing by `training/encoder.py`. It turns short spoken Korean into vectors of unit
+trained from nothing by `training/recipes/encoder.py`. It turns short spoken Korean into vectors of unit
 length. The folder is a plain sentence-transformers checkpoint (float16); `onnx/sentence_int8.onnx` is
 the same model in 8 bits, from ids to unit vectors, for ONNX Runtime alone.
 
@@ -156,7 +156,7 @@ pipeline_tag: text-generation
 # The small Korean GPT of chatbot {__version__}
 
 A GPT-2 of {recipe["layers"]} layers and {recipe["hidden"]} dimensions with {recipe["vocab_size"]:,} pieces of a character BPE with
-a metaspace, as KoGPT-2's, trained from nothing by `training/gpt.py`. The folder is what
+a metaspace, as KoGPT-2's, trained from nothing by `training/recipes/gpt.py`. The folder is what
 `save_pretrained` writes (float16) and opens with plain transformers; the special tokens of the
 conversation are in its tokenizer.
 

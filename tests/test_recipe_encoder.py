@@ -19,11 +19,11 @@ from chatbot.models.encoder import OnnxEncoder, SentenceTransformerEncoder
 from chatbot.text import squeeze
 from tests.conftest import ROOT
 from training import corpora as corpora_module
-from training import encoder as recipe_module
 from training import loop as loop_module
 from training.batches import Batches, tokenised_lines
 from training.corpora import parakqc_split, paraphrase_sets, pretraining_lines, sample_pairs
 from training.noise import noisy
+from training.recipes import encoder as recipe_module
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +148,12 @@ def test_a_resumed_pretraining_goes_on_where_it_stopped(
         if stops:
             original, calls = recipe_module.masked_lm_loss, itertools.count()
 
-            def stopping(*args: Any, original: Any = original, calls: Any = calls) -> torch.Tensor:
+            def stopping(
+                *args: Any, original: Any = original, calls: Any = calls, **more: Any
+            ) -> torch.Tensor:
                 if next(calls) >= 40:
                     raise Stopped
-                return original(*args)
+                return original(*args, **more)
 
             with monkeypatch.context() as patch, pytest.raises(Stopped):
                 patch.setattr(recipe_module, "masked_lm_loss", stopping)

@@ -1,11 +1,11 @@
 """The small Korean BERT sentence encoder, from raw text to the files that ship.
 
-    python -m training.encoder vocab    --corpora DIR --work runs/encoder
-    python -m training.encoder embed    --corpora DIR --work runs/encoder
-    python -m training.encoder pretrain --corpora DIR --work runs/encoder --minutes 60
-    python -m training.encoder contrast --corpora DIR --work runs/encoder
-    python -m training.encoder export   --work runs/encoder --out data/models/encoder
-    python -m training.encoder card     --corpora DIR --work runs/encoder
+    python -m training.recipes.encoder vocab    --corpora DIR --work runs/encoder
+    python -m training.recipes.encoder embed    --corpora DIR --work runs/encoder
+    python -m training.recipes.encoder pretrain --corpora DIR --work runs/encoder --minutes 60
+    python -m training.recipes.encoder contrast --corpora DIR --work runs/encoder
+    python -m training.recipes.encoder export   --work runs/encoder --out data/models/encoder
+    python -m training.recipes.encoder card     --corpora DIR --work runs/encoder
 
 Each step reads what the one before it wrote in ``--work``. Pretraining saves its whole state
 and goes on from there when it is started again, so a stopped run loses minutes, not hours.
@@ -24,17 +24,17 @@ import numpy as np
 import torch
 import typer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch.nn import functional as F
 
 from chatbot.models.checkpoint import read_description
 from training.batches import Batches, tokenised_lines
 from training.corpora import paraphrase_sets, pretraining_lines, sample_pairs, scored_pairs
 from training.loop import fit
+from training.masked import masked_lm_loss
 from training.noise import noisy
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from transformers import BertForMaskedLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -204,7 +204,8 @@ def pretrain(
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(device)
         chance = torch.Generator(device).manual_seed(RECIPE.seed + step)
-        yield masked_lm_loss(model, batch, chance), batch.numel()
+        loss = masked_lm_loss(model, batch, chance, rate=RECIPE.mask_rate, mask=MASK, specials=len(SPECIALS))
+        yield loss, batch.numel()
 
     spent = fit(
         model, losses_of, [optimizer], work / "pretrain.pt",
@@ -222,22 +223,6 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
     """
     angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
     return RECIPE.embedding_scale * torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def masked_lm_loss(model: BertForMaskedLM, ids: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mask ``ids`` (80 % mask, 10 % random, 10 % kept) and return the mean cross-entropy.
-
-    The vocabulary head runs on the masked places only; over all of them it would cost more
-    than the encoder itself at this width.
-    """
-    draw = torch.rand(ids.shape, generator=generator, device=ids.device)
-    chosen = (draw < RECIPE.mask_rate) & (ids > MASK)
-    how = torch.rand(ids.shape, generator=generator, device=ids.device)
-    random_ids = torch.randint(MASK + 1, RECIPE.vocab_size, ids.shape, generator=generator, device=ids.device)
-    inputs = torch.where(chosen & (how < 0.8), MASK, ids)
-    inputs = torch.where(chosen & (how >= 0.9), random_ids, inputs)
-    states = model.bert(inputs, attention_mask=(ids != PAD).long()).last_hidden_state[chosen]
-    return F.cross_entropy(model.cls(states), ids[chosen])
 
 
 @app.command()

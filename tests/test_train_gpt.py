@@ -21,7 +21,7 @@ from chatbot.models.format import MarkerFormat
 from tests.conftest import ROOT, Run
 from tests.tiny_models import write_kogpt2
 from training.dialogues import Conversation, load_splits
-from training.finetune import Options, fine_tune, in_pieces
+from training.gpt import Options, fine_tune, in_pieces
 from training.memorisation import memorised
 from training.tuning import Tuning, blocks, with_lora
 

@@ -1,0 +1,67 @@
+"""What the commands share: notes, JSON, questions before something is gone for good."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from chatbot.errors import ChatbotError, UsageError
+
+if TYPE_CHECKING:
+    from chatbot.dialogue import Reply
+
+
+def sure(question: str, yes: bool) -> bool:
+    """Ask before something is gone for good; in a pipe ``--yes`` must have been given."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("지우려면 --yes를 붙여 주세요.")
+    return yes or typer.confirm(question, err=True)
+
+
+def write_out(path: Path, text: str) -> None:
+    """Write what ``--out`` asked for, for its owner alone."""
+    from chatbot.resources import write_private
+
+    try:
+        write_private(path, text)
+    except OSError as error:
+        raise ChatbotError(
+            f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
+        ) from error
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on a line of its own."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def say(message: str) -> None:
+    """Say something on standard error."""
+    from chatbot.text import printable
+
+    typer.echo(printable(message), err=True)
+
+
+def question_of(text: list[str] | None, example: str) -> str:
+    """Return what was asked, as an argument or on standard input."""
+    from chatbot.text import normalise
+
+    question = normalise(" ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read())
+    if not question:
+        raise UsageError(f"물어볼 말이 없어요. {example}처럼 써 주세요.")
+    return question
+
+
+def chosen_style(name: str) -> Literal["polite", "casual"] | None:
+    """Return the speech level that ``--style`` names; ``None`` for ``auto``."""
+    return "polite" if name == "polite" else "casual" if name == "casual" else None
+
+
+def reply_json(reply: Reply, k: int | None = None) -> dict[str, Any]:
+    """Return a reply under the names of its fields, with its ``k`` best candidates."""
+    return {**dataclasses.asdict(reply), "candidates": [c._asdict() for c in reply.candidates[:k]]}

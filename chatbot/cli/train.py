@@ -1,0 +1,88 @@
+"""``chatbot train``: teach the models on a person's own conversations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from chatbot.cli.common import print_json, say
+from chatbot.options import AsJson, Device
+
+train_app = typer.Typer(help="모델을 내 대화로 가르치기", no_args_is_help=True)
+
+
+@train_app.command("gpt")
+def train_gpt(
+    data: Annotated[list[str], typer.Option("--data", help="데이터셋 이름이나 대화 파일 (여러 번)")],
+    base: Annotated[
+        str, typer.Option("--base", help="바탕 모델: 허브 이름, 폴더, small(함께 온 작은 모델)")
+    ] = "skt/kogpt2-base-v2",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="저장할 폴더 (없으면 <데이터>-gpt라는 이름으로)")
+    ] = None,
+    tune: Annotated[
+        Literal["full", "freeze", "gradual", "lora"],
+        typer.Option(
+            "--tune",
+            help="무엇을 학습할지. full 전부(대화가 수천 쌍 이상), freeze 위쪽 --layers개(대화가 적을 때), "
+            "gradual 위부터 차츰(덜 잊게), lora 작은 덧행렬(큰 모델을 적은 메모리로)",
+        ),
+    ] = "full",
+    layers: Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")] = 2,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
+    schedule: Annotated[
+        Literal["cosine", "linear"], typer.Option("--schedule", help="학습률을 줄이는 법")
+    ] = "cosine",
+    lm_weight: Annotated[
+        float, typer.Option("--lm-weight", min=0, help="대답이 아닌 말에서도 배우는 비중")
+    ] = 0.0,
+    batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=16, help="한 번에 보는 토큰 수")] = 1024,
+    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="몇 번을 모아 한 걸음으로 할지")] = 1,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="느려지는 대신 메모리를 아끼기")
+    ] = False,
+    evaluate_every: Annotated[
+        int, typer.Option("--evaluate-every", min=0, help="몇 걸음마다 검증할지 (0은 알아서)")
+    ] = 0,
+    patience: Annotated[
+        int, typer.Option("--patience", min=0, help="이만큼 나아지지 않으면 그만두기 (0은 끝까지)")
+    ] = 3,
+    save_every: Annotated[
+        float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")
+    ] = 5.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")] = 0,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")] = False,
+    keep_adapter: Annotated[bool, typer.Option("--keep-adapter", help="lora의 덧행렬도 따로 남기기")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """GPT를 내 대화로 가르치기."""
+    from chatbot.resources import home_dir
+    from chatbot.screens.progress import ProgressReport
+    from training.gpt import Options, fine_tune, report_lines
+
+    name = f"{Path(data[0]).stem}-gpt"
+    options = Options(
+        tune=tune, layers=layers, epochs=epochs, learning_rate=learning_rate, schedule=schedule,
+        lm_weight=lm_weight, batch_tokens=batch_tokens, accumulate=accumulate, checkpointing=checkpointing,
+        evaluate_every=evaluate_every, patience=patience, seed=seed,
+    )  # fmt: skip
+    target = out or home_dir() / "models" / name
+    with ProgressReport("학습하는 중") as report:
+        try:
+            figures = fine_tune(
+                data, target, base, options,
+                device=device, resume=resume, keep_adapter=keep_adapter, save_every=save_every,
+                say=say, report=report,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
+            raise
+    if as_json:
+        print_json(figures)
+    else:
+        typer.echo("\n".join(report_lines(figures)))
+    say(f"이제 chatbot talk --backend gpt --model {out or name}(으)로 이야기해 보세요.")
