@@ -302,8 +302,10 @@ def _read(path: Path) -> str:
 
 
 def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(raw, newline=""))
+    if path.suffix.lower() in (".csv", ".tsv"):
+        # Tab-separated corpora do not quote; a quotation mark in them is just one.
+        form: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
+        reader = csv.DictReader(io.StringIO(raw, newline=""), **form)
         for row in reader:
             yield reader.line_num, row
         return
@@ -315,6 +317,15 @@ def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise DataError(
                     f"{path} {number}번째 줄: JSON이 아니에요({error.msg}). 그 줄을 고쳐 주세요."
                 ) from error
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a CSV, TSV or JSON Lines file with their line numbers.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return _rows(path, _read(path))
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

@@ -256,15 +256,15 @@ def resize_embeddings(model: PreTrainedModel, pieces: int, seed: int = 0) -> Non
                 model.resize_token_embeddings(pieces)
 
 
-def check_target(folder: Path) -> None:
+def check_target(folder: Path, kind: str = "gpt") -> None:
     """Make sure that a checkpoint can be written to ``folder``, before hours are spent on it.
 
     Raises:
-        CheckpointError: it is a file, holds something else than a generator of ours, or is read-only.
+        CheckpointError: it is a file, holds something else than a model of ours of that kind, or is read-only.
     """
     taken = folder.is_file()
     if folder.is_dir() and any(folder.iterdir()):
-        taken = read_description(folder).get("kind") != "gpt"
+        taken = read_description(folder).get("kind") != kind
     if taken:
         raise CheckpointError(f"{folder}: 다른 파일이 들어 있는 곳이에요. 비어 있는 폴더를 지정해 주세요.")
     try:
@@ -290,18 +290,32 @@ def save_checkpoint(
     Raises:
         CheckpointError: ``folder`` exists and is no checkpoint of ours, or cannot be written.
     """
-    check_target(folder)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
-    try:
-        with quiet_transformers():
-            model.save_pretrained(part)
+    with new_checkpoint(folder, "gpt") as part, quiet_transformers():
+        model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         _name_common_class(part / "tokenizer_config.json")
-        special = marker_ids(tokenizer)
-        known = {"kind": "gpt", "format": VERSION, "special_tokens": special}
-        text = json.dumps({**known, **description}, ensure_ascii=False, indent=2)
-        (part / "chatbot.json").write_text(text + "\n", encoding="utf-8")
-        (part / "README.md").write_text(card, encoding="utf-8")
+        known = {"format": VERSION, "special_tokens": marker_ids(tokenizer)}
+        describe(part, "gpt", {**known, **description}, card)
+
+
+def describe(folder: Path, kind: str, description: dict[str, Any], card: str) -> None:
+    """Write a checkpoint's ``chatbot.json`` and its model card."""
+    text = json.dumps({"kind": kind, **description}, ensure_ascii=False, indent=2)
+    (folder / "chatbot.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+@contextmanager
+def new_checkpoint(folder: Path, kind: str) -> Iterator[Path]:
+    """Give a private folder to fill; it becomes the checkpoint ``folder`` when the block ends well.
+
+    Raises:
+        CheckpointError: ``folder`` exists and is no checkpoint of that kind of ours, or cannot be written.
+    """
+    check_target(folder, kind)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
+    try:
+        yield part
         if folder.exists():
             rmtree(folder)
         part.rename(folder)

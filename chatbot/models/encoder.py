@@ -148,7 +148,7 @@ class SentenceTransformerEncoder:
     def __init__(self, source: Path | str, device: str) -> None:
         self.name = source.name if isinstance(source, Path) else source
         self.notes: list[str] = []
-        self._model = _open_sentence_transformer(source, device)
+        self._model = open_sentence_transformer(source, device)
         self.fingerprint = "st-" + _fingerprint(source, self._model)
         if isinstance(source, Path) and not (source / "modules.json").is_file():
             self.notes.append(
@@ -203,7 +203,12 @@ def unknown_rate(tokenizer: Any) -> float:
     return unknown / total
 
 
-def _open_sentence_transformer(source: Path | str, device: str) -> SentenceTransformer:
+def open_sentence_transformer(source: Path | str, device: str) -> SentenceTransformer:
+    """Open an encoder by folder or hub id with sentence-transformers; on the CPU in float32.
+
+    Raises:
+        EncoderError: it cannot be reached or opened.
+    """
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else a .bin load calls the hub
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
