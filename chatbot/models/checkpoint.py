@@ -260,7 +260,7 @@ def check_target(folder: Path, kind: str = "gpt") -> None:
     """Make sure that a checkpoint can be written to ``folder``, before hours are spent on it.
 
     Raises:
-        CheckpointError: it is a file, holds something else than a model of ours of that kind, or is read-only.
+        CheckpointError: it is a file, holds anything but such a model of ours, or is read-only.
     """
     taken = folder.is_file()
     if folder.is_dir() and any(folder.iterdir()):
