@@ -17,11 +17,11 @@ from chatbot.datasets import trained_on
 from chatbot.dialogue import Turn
 from chatbot.errors import UsageError
 from chatbot.models.checkpoint import load_tokenizer
-from chatbot.models.format import MarkerFormat
+from chatbot.models.format import MarkerFormat, add_markers
 from tests.conftest import ROOT, Run
 from tests.tiny_models import write_kogpt2
-from training.dialogues import Conversation, load_splits
-from training.gpt import Options, fine_tune, in_pieces
+from training.dialogues import load_splits
+from training.gpt import Options, fine_tune
 from training.memorisation import memorised
 from training.tuning import Tuning, blocks, with_lora
 
@@ -91,7 +91,6 @@ def test_only_what_was_chosen_changes(base: Path, data: str, tmp_path: Path, tun
 def fresh_and_trained(base: Path, out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return the weights as they were when training began, and as they came out."""
     from chatbot.models.checkpoint import load_model, resize_embeddings
-    from chatbot.models.format import add_markers
 
     tokenizer = load_tokenizer(base)
     model = load_model(base, torch.float32, len(tokenizer))
@@ -200,16 +199,15 @@ def test_checkpoints_of_a_dataset_are_found(home: Path, base: Path, tmp_path: Pa
 
 
 def test_a_long_conversation_is_learnt_in_pieces(base: Path) -> None:
-    from chatbot.models.format import add_markers
-
     tokenizer = load_tokenizer(base)
     add_markers(tokenizer)
     form = MarkerFormat(tokenizer)
     turns = [Turn("user" if n % 2 == 0 else "assistant", f"{n}번째 말이야") for n in range(40)]
-    pieces = list(in_pieces(Conversation(turns, None), form, 64))
-    assert len(pieces) > 3 and all(len(form.sequence(piece.turns).ids) <= 64 for piece in pieces)
-    said = [turn for piece in pieces for turn in piece.turns if turn.role == "assistant"]
-    assert said == [turn for turn in turns if turn.role == "assistant"]
+    pieces = list(form.sequences(turns, 64))
+    assert len(pieces) > 3 and all(len(piece.ids) <= 64 for piece in pieces)
+    learnt = [i for piece in pieces for i, reply in zip(piece.ids, piece.reply, strict=True) if reply]
+    assert learnt == [i for turn in turns if turn.role == "assistant" for i in form.reply(turn.text)]
+    assert all(piece.ids[0] == form.sequence(turns[:1]).ids[0] for piece in pieces)
 
 
 def test_canaries_that_come_out_are_counted() -> None:

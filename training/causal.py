@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from chatbot.models.checkpoint import quiet_transformers
-from chatbot.models.format import MarkerFormat
+from chatbot.models.format import MarkerFormat, Sequenced, TrainableFormat
 from training.batches import Batches, joined
 from training.dialogues import Conversation
-from training.loop import Spent, fit
+from training.loop import Report, Spent, fit, mixed_precision, process
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -28,7 +29,7 @@ class Curriculum:
 
     def __init__(
         self,
-        form: MarkerFormat,
+        form: TrainableFormat,
         epochs: Sequence[Sequence[Conversation]],
         *,
         longest: int,
@@ -36,10 +37,16 @@ class Curriculum:
     ) -> None:
         self.pad = int(form.tokenizer.pad_token_id or 0)
         self._epochs: list[tuple[Batches, Batches]] = []
+        read: list[Sequenced] = []
         for seed, conversations in enumerate(epochs):
-            parts = [form.sequence(c.turns, style=c.style, speaker=c.speaker) for c in conversations]
-            ids, starts = joined(np.array(part.ids[:longest], dtype=np.int32) for part in parts)
-            reply, _ = joined(np.array(part.reply[:longest]) for part in parts)
+            if seed == 0 or conversations is not epochs[seed - 1]:
+                read = [
+                    piece
+                    for c in conversations
+                    for piece in form.sequences(c.turns, longest, style=c.style, speaker=c.speaker)
+                ]
+            ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece in read)
+            reply, _ = joined(np.array(piece.reply) for piece in read)
             self._epochs.append(
                 (
                     Batches(ids, starts, batch_tokens=batch_tokens, pad=self.pad, seed=seed),
@@ -60,64 +67,76 @@ class Curriculum:
         raise IndexError(step)
 
 
-def train_on(
-    course: Curriculum,
-    model: PreTrainedModel,
-    optimizers: Sequence[torch.optim.Optimizer],
-    state: Path,
-    *,
-    whole: bool = False,
-    steps: int | None = None,
-    identity: str = "",
-    report: Callable[[int, int], None] | None = None,
-) -> Spent:
-    """Train once through ``course``, or ``steps`` steps of it; on the replies, or on the ``whole`` text.
+class Reading:
+    """Batches of plain text, once through it; every word of it is learnt."""
 
-    A state is taken up only where it began from these weights, with this ``identity`` and length.
+    def __init__(self, batches: Batches) -> None:
+        self.pad, self._batches = batches.pad, batches
+
+    def __len__(self) -> int:
+        """Return how many batches there are."""
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids, int64, and where text stands in them, bool, both ``(lines, longest)``."""
+        ids = self._batches[step]
+        return ids, ids != self.pad
+
+
+class Plan:
+    """The steps of a run: which batches each takes, and how much of them is learnt.
+
+    Every process knows the whole plan, so that the weights of the parts need no talk between them.
+
+    Args:
+        course: what there is to learn.
+        steps: how many steps, at most once through the course; all of it by default.
+        accumulate: batches a step and process.
+        lm_weight: what a token that is not the reply's counts beside one that is: the auxiliary objective
+            of Radford et al. (2018), 1 learns the whole text.
+        seed: of the dropout.
     """
-    device = next(model.parameters()).device
 
-    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        ids, reply = (tensor.to(device) for tensor in course[step])
-        yield next_token_loss(model, ids, (ids != course.pad) if whole else reply), ids.numel()
+    def __init__(
+        self,
+        course: Curriculum | Reading,
+        *,
+        steps: int | None = None,
+        accumulate: int = 1,
+        lm_weight: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self._course, self._lm_weight, self._seed = course, lm_weight, seed
+        self._rank, self._world = process()
+        self.parts_a_step = accumulate * self._world
+        whole = -(-len(course) // self.parts_a_step)
+        self.steps = min(steps or whole, whole)
 
-    count = min(steps or len(course), len(course))
-    with quiet_transformers():
-        return fit(
-            model, losses_of, optimizers, state,
-            steps=count, warmup=WARMUP, save_every=5, identity=f"{_fingerprint(model)} {identity} {count}",
-            report=report,
-        )  # fmt: skip
+    def parts(self, step: int, model: PreTrainedModel) -> Iterator[tuple[torch.Tensor, int]]:
+        """Yield this process's parts of a step's loss, in nats a token, and their real tokens."""
+        numbers = range(step * self.parts_a_step, min((step + 1) * self.parts_a_step, len(self._course)))
+        batches = [self._course[number] for number in numbers]
+        weights = [self._weights(ids, reply) for ids, reply in batches]
+        total = max(sum(float(weight.sum()) for weight in weights), 1.0)
+        device = next(model.parameters()).device
+        for number, (ids, _), weight in zip(numbers, batches, weights, strict=True):
+            if number % self._world == self._rank:
+                torch.manual_seed(self._seed + number)  # dropout comes from the batch alone
+                learnt = weight > 0
+                costs = token_costs(model, ids.to(device), learnt.to(device))
+                yield (costs * weight[learnt].to(device)).sum() / total, int((ids != self._course.pad).sum())
 
-
-def _fingerprint(model: PreTrainedModel) -> str:
-    digest = hashlib.sha256()
-    for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def settle_generation(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, temperature: float = 0.7
-) -> None:
-    """Make plain ``generate`` stop where our replies end, and not at twenty tokens."""
-    from transformers import GenerationConfig
-
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=temperature,
-        top_p=0.9,
-        max_new_tokens=64,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=sorted(MarkerFormat(tokenizer).stop_ids),
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    def _weights(self, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
+        """Return what each token counts, ``(conversations, longest)``; the first follows nothing."""
+        weights = torch.where(reply, 1.0, self._lm_weight * (ids != self._course.pad))
+        weights[:, 0] = 0
+        return weights
 
 
-def next_token_loss(
-    model: PreTrainedModel, ids: torch.Tensor, learn: torch.Tensor, chance: int | None = None
+def token_costs(
+    model: PreTrainedModel, ids: torch.Tensor, learnt: torch.Tensor, chance: int | None = None
 ) -> torch.Tensor:
-    """Return the mean cross-entropy of every id where ``learn`` is true, in nats.
+    """Return what every id where ``learnt`` is true costs after those before it, in nats, float32 ``(n,)``.
 
     Both are ``(batch, length)``, padded on the right, where causal attention never looks. With
     ``chance`` every second sequence is moved to a random place, seeded by it, so that short lines
@@ -131,6 +150,76 @@ def next_token_loss(
         offset = torch.randint(0, room + 1, (batch, 1), generator=generator)
         offset *= torch.randint(0, 2, (batch, 1), generator=generator)
         moved["position_ids"] = (torch.arange(length - 1) + offset).to(ids.device)
-    scores = model(input_ids=ids[:, :-1], **moved).logits
-    counts = learn[:, 1:]
-    return F.cross_entropy(scores[counts].float(), ids[:, 1:][counts])
+    places = learnt[:, 1:]
+    with mixed_precision(ids.device.type), _head_at(model, places):
+        scores = model(input_ids=ids[:, :-1], use_cache=False, **moved).logits
+    return F.cross_entropy(scores.float(), ids[:, 1:][places], reduction="none")
+
+
+@contextmanager
+def _head_at(model: PreTrainedModel, places: torch.Tensor) -> Iterator[None]:
+    """Run the vocabulary head where something is learnt alone: it is a third of a small model's work."""
+    head: Any = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, states: (states[0][places],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def train_on(
+    course: Curriculum,
+    model: PreTrainedModel,
+    optimizers: Sequence[torch.optim.Optimizer],
+    state: Path,
+    *,
+    whole: bool = False,
+    identity: str = "",
+    report: Report | None = None,
+) -> Spent:
+    """Train once through ``course``, on the replies or on the ``whole`` text.
+
+    A state is taken up only where it began from these weights, with this ``identity`` and length.
+    """
+    plan = Plan(course, lm_weight=1.0 if whole else 0.0)
+    with quiet_transformers():
+        return fit(
+            model, lambda step: plan.parts(step, model), optimizers, state,
+            steps=plan.steps, warmup=WARMUP, save_every=5, report=report,
+            identity=f"{fingerprint(model)} {identity} {plan.steps}",
+        )  # fmt: skip
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Identify a model by its weights."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().cpu().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def settle_generation(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    stop_ids: Iterable[int] | None = None,
+    temperature: float = 0.7,
+) -> None:
+    """Make plain ``generate`` stop where our replies end, and not at twenty tokens."""
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=temperature,
+        top_p=0.9,
+        max_new_tokens=64,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(MarkerFormat(tokenizer).stop_ids if stop_ids is None else stop_ids),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def next_token_loss(
+    model: PreTrainedModel, ids: torch.Tensor, learn: torch.Tensor, chance: int | None = None
+) -> torch.Tensor:
+    """Return the mean of :func:`token_costs`."""
+    return token_costs(model, ids, learn, chance).mean()

@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
-from chatbot.knowledge import DataError, Knowledge, load_dialogues, load_knowledge, personal_dataset
+from chatbot.knowledge import (
+    DataError,
+    Knowledge,
+    held_out_dialogues,
+    load_dialogues,
+    load_knowledge,
+    personal_dataset,
+)
+from chatbot.privacy import mask
 from chatbot.resources import data_dir
 from chatbot.style import Style
 from chatbot.text import normalise
@@ -47,10 +55,19 @@ class Splits(NamedTuple):
     test: list[Conversation]
     personas: list[str]  # who can be imitated, the chosen one first
     fingerprint: str
+    own: bool = False  # the words that ship
+
+    def epochs(self, count: int, seed: int) -> list[list[Conversation]]:
+        """Return what to train on, epoch by epoch; of the words that ship, every time a new draw."""
+        if self.own:
+            return [list(own_conversations(None, seed + epoch)) for epoch in range(count)]
+        return [self.train] * count
 
 
 def load_splits(data: Sequence[str]) -> Splits:
-    """Load imported datasets by name and files of dialogues or pairs.
+    """Load imported datasets by name and files of dialogues or pairs; without any, the words that ship.
+
+    What a file holds is masked as an imported chat is.
 
     A dataset comes with its split by time; of a file the last tenths stand for the future. In a room of
     more than two, everybody but the user is a persona: each conversation comes once for each of them who
@@ -59,6 +76,12 @@ def load_splits(data: Sequence[str]) -> Splits:
     Raises:
         DataError: no such data, or nothing in it that is a reply.
     """
+    if not data:
+        valid, test = (
+            [Conversation(turns, None) for turns in held_out_dialogues(half)] for half in ("dev", "test")
+        )
+        train = list(own_conversations(None, 0))
+        return Splits(train, valid, test, [], load_knowledge().fingerprint, own=True)
     parts: dict[str, list[Conversation]] = {"train": [], "valid": [], "test": []}
     chosen: list[str] = []
     others: Counter[str] = Counter()
@@ -70,7 +93,8 @@ def load_splits(data: Sequence[str]) -> Splits:
             written = [Conversation(turns, style) for turns, style in load_dialogues(name)]
             written = written or list(_pairs(load_knowledge(name), random.Random(0)))
             for number, conversation in enumerate(written):
-                parts[split_at(number / len(written))].append(conversation)
+                hidden = [replace(turn, text=mask(turn.text)) for turn in conversation.turns]
+                parts[split_at(number / len(written))].append(conversation._replace(turns=hidden))
             continue
         chosen.append(dataset.speaker)
         for split, turns in _stored(dataset.dialogues):

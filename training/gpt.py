@@ -1,25 +1,29 @@
 """Fine-tuning a GPT on somebody's conversations: ``chatbot train gpt``.
 
 From dialogues to a checkpoint that any Hugging Face tool opens. The loop is ``training.loop``, what is
-trained ``training.tuning``, what is written down ``training.record``.
+trained ``training.tuning``, who is trained ``training.pupil``, what is written down ``training.record``.
+
+With several processes, one a GPU, the same options train data-parallel:
+
+    torchrun --nproc-per-node N -m training.gpt --data NAME ...
 """
 
 from __future__ import annotations
 
+import json
 import math
-import random
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional as F
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from chatbot import __version__
-from chatbot.dialogue import Turn
 from chatbot.errors import UsageError
 from chatbot.knowledge import personal_dataset
 from chatbot.models.checkpoint import (
@@ -35,31 +39,26 @@ from chatbot.models.checkpoint import (
     save_checkpoint,
     shipped_gpt,
 )
-from chatbot.models.device import native_bfloat16, resolve_device
-from chatbot.models.format import MarkerFormat, add_markers
+from chatbot.models.device import resolve_device
+from chatbot.models.format import MarkerFormat, TemplateFormat, TrainableFormat, add_markers, end_ids
 from chatbot.models.locate import is_hub_id
-from chatbot.resources import private_dir
-from chatbot.style import speech_level
-from training.causal import Curriculum, settle_generation
-from training.dialogues import Conversation, Splits, load_splits
-from training.loop import SCHEDULES, Spent, Step, Watcher, fit, is_first, process, save_private
+from chatbot.resources import private_dir, write_private
+from training.causal import Curriculum, Plan, Reading, fingerprint, settle_generation, token_costs
+from training.dialogues import Splits, load_splits
+from training.loop import SCHEDULES, Report, Spent, agree, fit, is_first, process, together
 from training.memorisation import Memorised, memorised
 from training.model_card import derived_card
+from training.plain import Text, line_batches, read_text
+from training.pupil import Overseer, Pupil
 from training.record import Record, draw_curve
 from training.tuning import TUNES, Tune, Tuning, count, with_lora
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 KOGPT2_BASE = "skt/kogpt2-base-v2"
 SMALL = "small"
 _SMALL_MODEL, _SMALL_FACTOR = 30_000_000, 10  # weights; how much higher a rate such a model bears
 _LONGEST = 512  # tokens of a conversation at most
-_VALID_TOKENS = 2048  # tokens validated at once
-_SPOKEN = 48  # tokens of a reply made while training
-_SPOKEN_AT_ONCE = 32
-# What the model is asked at every validation.
-_PROMPTS = ("안녕", "뭐 해?", "오늘 너무 피곤해", "저녁 뭐 먹지", "주말에 뭐 했어?", "고마워")
+_LEAST_BATCH = 64  # tokens; what does not fit then never will
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Options:
     """Everything that decides what a fine-tuning makes; written into the checkpoint's card.
 
     ``evaluate_every`` 0 is four times an epoch, ``learning_rate`` 0 goes by what is tuned. ``lm_weight`` is
-    how much the words that are not the reply's count beside it (the auxiliary objective of Radford et al.
-    2018).
+    what a token that is not the reply's counts beside one that is. ``batch_tokens`` is halved until a batch
+    fits in memory, and ``accumulate`` doubled with it.
     """
 
     tune: Tune = "full"
@@ -102,191 +101,47 @@ class Options:
         return self.learning_rate or usual * (_SMALL_FACTOR if weights < _SMALL_MODEL else 1)
 
 
-class Plan:
-    """The steps of a run: which micro-batches each takes, and how much of them is learnt.
+class Origin(NamedTuple):
+    """Where a training starts from: the folder, what it is called, the licence it passes on."""
 
-    Every process knows the whole plan, so that the weights of the parts need no talk between them.
-    """
-
-    def __init__(self, course: Curriculum, options: Options) -> None:
-        self._course, self._options = course, options
-        self._rank, self._world = process()
-        self.parts_a_step = options.accumulate * self._world
-        count = max(1, round(len(course) * options.epochs / math.ceil(options.epochs)))
-        self.parts_in_all = min(count, len(course))
-        self.steps = math.ceil(self.parts_in_all / self.parts_a_step)
-
-    def parts(self, step: int, model: PreTrainedModel) -> Iterator[tuple[torch.Tensor, int]]:
-        """Yield this process's parts of a step's loss, in nats a token, and their real tokens."""
-        numbers = range(step * self.parts_a_step, min((step + 1) * self.parts_a_step, self.parts_in_all))
-        batches = [self._course[number] for number in numbers]
-        replies = sum(int(reply[:, 1:].sum()) for _, reply in batches)
-        others = sum(int((ids[:, 1:] != self._course.pad).sum()) for ids, _ in batches) - replies
-        for number, (ids, reply) in zip(numbers, batches, strict=True):
-            if number % self._world != self._rank:
-                continue
-            torch.manual_seed(self._options.seed + number)  # dropout comes from the micro-batch alone
-            real = int((ids != self._course.pad).sum())
-            yield self._loss(model, ids, reply, replies, others), real
-
-    def _loss(
-        self, model: PreTrainedModel, ids: torch.Tensor, reply: torch.Tensor, replies: int, others: int
-    ) -> torch.Tensor:
-        device = next(model.parameters()).device
-        ids, reply = ids.to(device), reply.to(device)[:, 1:]
-        costs = token_costs(model, ids)
-        loss = costs[reply].sum() / max(replies, 1)
-        if self._options.lm_weight:
-            other = ~reply & (ids[:, 1:] != self._course.pad)
-            loss = loss + self._options.lm_weight * costs[other].sum() / max(others, 1)
-        return loss
-
-
-def token_costs(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
-    """Return what every id but the first costs after those before it, in nats, ``(batch, length - 1)``."""
-    with autocast(ids.device.type):
-        scores = model(input_ids=ids[:, :-1]).logits
-    return F.cross_entropy(scores.float().transpose(1, 2), ids[:, 1:], reduction="none")
-
-
-def autocast(device: str) -> torch.autocast:
-    """Return a context in which matrices are multiplied in bfloat16 where the device does so natively."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=native_bfloat16(device))
+    folder: Path
+    name: str
+    licence: str | None
 
 
 @dataclass
-class Best:
-    """The best validation so far, and how many have come since."""
+class Workplace:
+    """The folder beside the checkpoint where a run lies until it is done."""
 
-    step: int = 0
-    nats: float = math.inf
-    since: int = 0
+    folder: Path
 
+    @property
+    def facts(self) -> Path:
+        """What the run is, and with which options it goes."""
+        return self.folder / "run.json"
 
-class Teacher(Watcher):
-    """Watches a run: unfreezes, validates, keeps the best weights, writes the record, stops early."""
-
-    def __init__(
-        self,
-        pupil: Pupil,
-        tuning: Tuning,
-        record: Record,
-        best_path: Path,
-        validate_on: Sequence[Conversation],
-        every: int,
-        patience: int,
-    ) -> None:
-        self._pupil, self._tuning, self._record, self._best_path = pupil, tuning, record, best_path
-        self._validate_on, self._every, self._patience = validate_on, every, patience
-        self.best = Best()
-        self._trained = 0
-
-    def before(self, progress: float) -> None:
-        """Unfreeze what is due."""
-        self._trained = self._tuning.at(progress)
-
-    def after(self, step: Step) -> bool:
-        """Write the step down; validate when due, and stop when nothing gets better any more."""
+    def begin(self, identity: str, options: Options) -> None:
+        """Clear away what was there and write down what the run is."""
         if is_first():
-            self._record.step(step, self._trained)
-        if step.number % self._every or not self._validate_on:
-            return False
-        figures = self._pupil.prediction(self._validate_on)
-        if is_first():
-            self._record.validation(step.number, figures, self._samples())
-        if figures["nats"] < self.best.nats:
-            self.best = Best(step.number, figures["nats"])
-            if is_first():
-                save_private(self._best_path, self._pupil.model.state_dict())
-        else:
-            self.best.since += 1
-        return self.best.since >= self._patience > 0
+            for path in self.folder.iterdir():
+                path.unlink()
+            write_private(self.facts, json.dumps({"identity": identity, "options": asdict(options)}))
+        together()
 
-    def _samples(self) -> list[str]:
-        speaker = self._validate_on[0].speaker
-        return list(self._pupil.replies(_PROMPTS, speaker, sample=False))
+    def resumed(self, identity: str, out: Path) -> Options:
+        """Return the options of the run that is to be gone on with.
 
-    def remember(self) -> dict[str, Any]:
-        """Return the best so far."""
-        return asdict(self.best)
-
-    def recall(self, remembered: dict[str, Any], spent: Spent) -> None:
-        """Go on from there; what was written after it is written again."""
-        self.best = Best(**remembered)
-        self._record.rewind(spent.steps)
-
-
-class Pupil:
-    """A model in training, with what it takes to measure it and to let it speak."""
-
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, longest: int) -> None:
-        self.model, self.tokenizer, self.longest = model, tokenizer, longest
-        self.form = MarkerFormat(tokenizer)
-
-    def prediction(self, conversations: Sequence[Conversation]) -> dict[str, float]:
-        """Return what the replies cost: nats a token, perplexity, bits a character."""
-        course = Curriculum(self.form, [conversations], longest=self.longest, batch_tokens=_VALID_TOKENS)
-        nats, tokens = 0.0, 0
-        self.model.eval()
-        with torch.inference_mode():
-            for number in range(len(course)):
-                ids, reply = (part.to(self.model.device) for part in course[number])
-                learnt = reply[:, 1:]
-                nats += float(token_costs(self.model, ids)[learnt].double().sum())
-                tokens += int(learnt.sum())
-        self.model.train()
-        characters = sum(len(t.text) for c in conversations for t in c.turns if t.role == "assistant")
-        mean = nats / max(tokens, 1)
-        return {
-            "nats": mean,
-            "perplexity": math.exp(min(mean, 50.0)),
-            "bits_per_character": nats / math.log(2) / max(characters, 1),
-        }
-
-    def replies(self, prompts: Sequence[str], speaker: str | None, *, sample: bool) -> Iterator[str]:
-        """Yield a reply to each prompt, drawn at random (from the seed 0) or the likeliest."""
-        asked = [
-            self.form.prompt(
-                [Turn("user", text)], speech_level(text) or "polite", self.longest - _SPOKEN, speaker=speaker
+        Raises:
+            UsageError: there is none, or it is another.
+        """
+        if not self.facts.exists():
+            raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
+        known = json.loads(self.facts.read_text(encoding="utf-8"))
+        if known["identity"] != identity:
+            raise UsageError(
+                "--resume: 멈춘 학습과 데이터나 옵션이 달라요. 처음과 같은 명령에 --resume만 붙여 주세요."
             )
-            for text in prompts
-        ]
-        self.model.eval()
-        torch.manual_seed(0)
-        for start in range(0, len(asked), _SPOKEN_AT_ONCE):
-            yield from self._speak(asked[start : start + _SPOKEN_AT_ONCE], sample)
-        self.model.train()
-
-    def _speak(self, prompts: list[list[int]], sample: bool) -> list[str]:
-        pad = int(self.tokenizer.pad_token_id or 0)
-        width = max(map(len, prompts))
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
-        seen = torch.tensor(
-            [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device
-        )
-        with torch.inference_mode(), quiet_transformers():
-            made = self.model.generate(
-                input_ids=ids, attention_mask=seen, do_sample=sample, top_k=0, max_new_tokens=_SPOKEN,
-                eos_token_id=sorted(self.form.stop_ids), pad_token_id=pad,
-            )  # fmt: skip
-        return [self._text(row[width:].tolist()) for row in made]
-
-    def _text(self, ids: list[int]) -> str:
-        """Return a reply as text, up to its end, with its breaks."""
-        lines: list[list[int]] = [[]]
-        for number in ids:
-            if number in self.form.stop_ids:
-                break
-            if number == self.form.break_id:
-                lines.append([])
-            else:
-                lines[-1].append(number)
-        decoded = (self.tokenizer.decode(line, skip_special_tokens=True) for line in lines)
-        return "\n".join(str(text).strip() for text in decoded)
-
-    def restore(self, path: Path) -> None:
-        """Read the weights back."""
-        self.model.load_state_dict(torch.load(path, map_location=self.model.device, weights_only=True))
+        return Options(**known["options"])
 
 
 def fine_tune(
@@ -295,17 +150,31 @@ def fine_tune(
     base: str = KOGPT2_BASE,
     options: Options | None = None,
     *,
+    pretrain: Sequence[str] = (),
     device: str = "auto",
     resume: bool = False,
     keep_adapter: bool = False,
     save_every: float = 5.0,
-    say: Callable[[str], None] = lambda line: None,
-    report: Callable[[int, int], None] | None = None,
+    say: Say = lambda line: None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """Train ``base`` on conversations and write a checkpoint to ``out``; return what is to be told.
 
-    The state of the run is saved beside ``out`` every ``save_every`` minutes and on Ctrl-C, and lies there
-    until the run is done.
+    Args:
+        data: imported datasets and files; without any, the words that ship.
+        out: the checkpoint's folder.
+        base: ``small``, a folder, a trained model's name or a hub id.
+        options: what decides the result.
+        pretrain: text files to read once before the conversations.
+        device: where to train.
+        resume: go on with a run that was stopped or killed; its state lies beside ``out``.
+        keep_adapter: keep low-rank additions apart, too.
+        save_every: minutes between saved states.
+        say: gets Korean lines about the run.
+        report: gets the progress.
+
+    Returns:
+        The figures; empty in every process but the first.
 
     Raises:
         UsageError: an option makes no sense, or there is nothing to resume.
@@ -313,85 +182,212 @@ def fine_tune(
         DataError: there is nothing to learn from.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
-    options = options or Options()
-    options.check()
+    asked = options or Options()
+    asked.check()
     check_target(out)
-    splits = load_splits(data)
-    folder, notes = _base(base)
+    splits, text = load_splits(data), read_text(pretrain)
+    if not is_first():
+        say, report = (lambda line: None), None
+    origin = find_base(base, say)
+    pupil = _pupil(origin.folder, asked, resolve_device(device))
+    tuning = Tuning(pupil.model, asked.tune, asked.layers)
+    work = Workplace(private_dir(out.parent / f".{out.name}.training"))
+    parts = [asdict(asked), splits.fingerprint, text.fingerprint, fingerprint(pupil.model), process()[1]]
+    identity = " ".join(map(str, parts))
+    if resume:
+        options = work.resumed(identity, out)
+    else:
+        options = fitting(pupil, tuning, splits, asked)
+        work.begin(identity, options)
+    if options != asked:
+        say(
+            f"메모리에 맞추어 한 번에 {options.batch_tokens:,}토큰씩, "
+            f"{options.accumulate}번을 모아 한 걸음으로 해요."
+        )
+    course = _Course(pupil, tuning, options, work.folder, identity, save_every, say, report)
+    figures: dict[str, Any] = {"pretraining": course.read(text)} if text.train else {}
+    figures |= course.converse(splits)
+    if not is_first():
+        return {}
+    learnt = _by_heart(pupil, splits)
+    figures["personas"] = splits.personas
+    figures["memorised"] = {
+        "replies": learnt.replies, "personal": len(learnt.personal), "lines": len(learnt.lines),
+    }  # fmt: skip
+    described = {
+        "version": __version__,
+        "base_model": origin.name,
+        "licence": origin.licence,
+        "data_fingerprint": splits.fingerprint,
+        "dataset": next((name for name in data if personal_dataset(name)), None),
+        **figures,
+    }
+    _write(out, pupil, described, _card(origin, figures, learnt), work.folder, keep_adapter)
+    shutil.rmtree(work.folder)
+    return figures
+
+
+def find_base(base: str, say: Say) -> Origin:
+    """Return where a training starts from; without the hub the sentence names the small model.
+
+    Raises:
+        CheckpointError: there is no such model, or it cannot be fetched.
+    """
+    try:
+        folder, notes = (shipped_gpt(), []) if base == SMALL else find_checkpoint(base, "--base")
+    except CheckpointError as error:
+        if not is_hub_id(base):
+            raise
+        raise CheckpointError(
+            f"--base {base}: 허브에서 가져올 수 없어요. 인터넷 없이 하려면 함께 온 작은 모델을 "
+            "--base small로 써 주세요."
+        ) from error
     for note in notes:
         say(note)
+    # A path says more about its owner than about the model.
+    name = read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name)
+    return Origin(folder, str(name), base_licence(folder, base))
+
+
+def _pupil(folder: Path, options: Options, device: str) -> Pupil:
+    """Open a model to be taught: in its own chat template where it has one, else in our format."""
     tokenizer = load_tokenizer(folder)
-    model: Any = load_model(folder, torch.float32, len(tokenizer))
     known = len(tokenizer)
-    add_markers(tokenizer)
-    resize_embeddings(model, len(tokenizer), options.seed)
+    model: Any = load_model(folder, torch.float32, known)
+    form: TrainableFormat
+    if tokenizer.chat_template and "format" not in read_description(folder):
+        form = TemplateFormat(tokenizer, end_ids(tokenizer, model.generation_config.eos_token_id))
+    else:
+        add_markers(tokenizer)
+        resize_embeddings(model, len(tokenizer), options.seed)
+        form = MarkerFormat(tokenizer)
     if options.checkpointing:
         model.gradient_checkpointing_enable()
     if options.tune == "lora":
+        torch.manual_seed(options.seed)
         model = with_lora(model, range(known, len(tokenizer)))
-    torch.nn.Module.to(model, resolve_device(device))
-    longest = min(int(getattr(model.config, "max_position_embeddings", None) or _LONGEST), _LONGEST)
-    pupil = Pupil(model, tokenizer, longest)
-    tuning = Tuning(model, options.tune, options.layers)
+    torch.nn.Module.to(model, device)
+    seen = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return Pupil(model, tokenizer, form, min(int(seen or _LONGEST), _LONGEST))
 
-    work = private_dir(out.parent / f".{out.name}.training")
-    state, best_path, record = work / "state.pt", work / "best.pt", Record(work / "metrics.jsonl")
-    if resume and not state.exists():
-        raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
-    pieces = [piece for whole in splits.train for piece in in_pieces(whole, pupil.form, longest)]
-    valid = [piece for whole in splits.valid for piece in in_pieces(whole, pupil.form, longest)]
-    course = Curriculum(
-        pupil.form,
-        [_shuffled(pieces, options.seed + epoch) for epoch in range(math.ceil(options.epochs))],
-        longest=longest,
-        batch_tokens=options.batch_tokens,
-    )
-    plan = Plan(course, options)
-    every = options.evaluate_every or max(1, plan.steps // max(1, round(4 * options.epochs)))
-    identity = f"{asdict(options)} {splits.fingerprint} {base} {process()[1]}"
-    if not resume:
-        state.unlink(missing_ok=True)
-    before = pupil.prediction(valid) if valid else {}
-    if is_first() and not resume:
-        record.begin({"base": base, "options": asdict(options), "steps": plan.steps, "before": before})
-    for line in estimate(pupil, plan, tuning):
-        say(line)
-    teacher = Teacher(pupil, tuning, record, best_path, valid, every, options.patience)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=options.rate(count(model.parameters())), weight_decay=options.weight_decay
-    )
-    with quiet_transformers():
-        spent = fit(
-            model, lambda step: plan.parts(step, model), [optimizer], state,
-            steps=plan.steps, warmup=options.warmup, save_every=save_every, schedule=options.schedule,
-            clip=options.clip, identity=identity, report=report, watcher=teacher,
+
+def fitting(pupil: Pupil, tuning: Tuning, splits: Splits, options: Options) -> Options:
+    """Return the options with batches that fit in memory: smaller ones, and more of them a step.
+
+    Raises:
+        CheckpointError: not even the smallest batch fits.
+    """
+    size = options.batch_tokens
+    while True:
+        try:
+            with quiet_transformers():
+                _try_step(pupil, tuning, splits, size)
+            break
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            clear_device_cache(garbage_collection=True)
+            size //= 2
+            if size < _LEAST_BATCH:
+                raise CheckpointError(
+                    "이 모델을 학습하기에는 메모리가 모자라요. --tune lora나 더 작은 모델로 해 보세요."
+                ) from error
+    size = agree(size, pupil.model.device)
+    times = options.batch_tokens // size
+    return replace(options, batch_tokens=size, accumulate=options.accumulate * times)
+
+
+def _try_step(pupil: Pupil, tuning: Tuning, splits: Splits, size: int) -> None:
+    """Work out the gradients of a batch of the longest conversations, beside what the optimiser will need."""
+    trained = tuning.at(1.0)
+    longest = sorted(splits.train, key=lambda c: sum(len(turn.text) for turn in c.turns))[-size:]
+    course = Curriculum(pupil.form, [longest], longest=pupil.longest, batch_tokens=size)
+    moments = torch.empty(2 * trained, dtype=torch.float32, device=pupil.model.device)
+    ids = course[0][0].to(moments.device)
+    token_costs(pupil.model, ids, ids != course.pad).sum().backward()
+    pupil.model.zero_grad(set_to_none=True)
+
+
+@dataclass
+class _Course:
+    """A pupil's way through text and conversations; every stage has its own state and record."""
+
+    pupil: Pupil
+    tuning: Tuning
+    options: Options
+    work: Path
+    identity: str
+    save_every: float
+    say: Say
+    report: Report | None
+
+    def read(self, text: Text) -> dict[str, Any]:
+        """Pretrain on plain text, once through it."""
+        options, pupil = self.options, self.pupil
+        batches, valid = (
+            line_batches(pupil.tokenizer, lines, pupil.longest, options.batch_tokens, options.seed)
+            for lines in (text.train, text.valid or text.train)
+        )
+        characters = sum(map(len, text.valid or text.train))
+        plan = Plan(Reading(batches), accumulate=options.accumulate, lm_weight=1.0, seed=options.seed)
+        every = options.evaluate_every or max(1, plan.steps // 4)
+        return self._stage("pretraining", plan, lambda: pupil.on_text(valid, characters), every, patience=0)
+
+    def converse(self, splits: Splits) -> dict[str, Any]:
+        """Fine-tune on conversations."""
+        options, pupil = self.options, self.pupil
+        epochs = splits.epochs(math.ceil(options.epochs), options.seed)
+        course = Curriculum(pupil.form, epochs, longest=pupil.longest, batch_tokens=options.batch_tokens)
+        share = options.epochs / math.ceil(options.epochs)
+        steps = max(1, round(len(course) * share / (options.accumulate * process()[1])))
+        plan = Plan(
+            course, steps=steps, accumulate=options.accumulate, lm_weight=options.lm_weight, seed=options.seed
+        )
+        every = options.evaluate_every or max(1, plan.steps // max(1, round(4 * options.epochs)))
+        measure = (lambda: pupil.on_replies(splits.valid)) if splits.valid else None
+        speaker = next(iter(splits.personas), None)
+        return self._stage("metrics", plan, measure, every, patience=options.patience, speaker=speaker)
+
+    def _stage(
+        self,
+        name: str,
+        plan: Plan,
+        measure: Callable[[], dict[str, float]] | None,
+        every: int,
+        *,
+        patience: int,
+        speaker: str | None = None,
+    ) -> dict[str, Any]:
+        """Go through a plan, or on with it, and take the best weights on the way."""
+        options, pupil, record = self.options, self.pupil, Record(self.work / f"{name}.jsonl")
+        state = self.work / f"{name}.pt"
+        if state.exists():
+            before = record.rows()[0]["before"]
+        else:
+            before = measure() if measure else {}
+            if is_first():
+                record.begin({"options": asdict(options), "steps": plan.steps, "before": before})
+            for line in estimate(pupil, plan, self.tuning):
+                self.say(line)
+        overseer = Overseer(
+            pupil, self.tuning, record, self.work / f"{name}-best.pt", measure,
+            every=every, last=plan.steps, patience=patience, speaker=speaker,
         )  # fmt: skip
-    if teacher.best.step:
-        pupil.restore(best_path)
-    after = pupil.prediction(valid) if valid else {}
-    speaker = splits.personas[0] if splits.personas else None
-    learnt = _by_heart(pupil, splits, speaker)
-    facts = {"steps": spent.steps, "tokens": spent.tokens, "best_step": teacher.best.step, **asdict(options)}
-    figures = {
-        "training": facts, "before": before, "after": after, "personas": splits.personas,
-        "memorised": {
-            "replies": learnt.replies, "personal": len(learnt.personal), "lines": len(learnt.lines),
-        },
-    }  # fmt: skip
-    if is_first():
-        licence = base_licence(folder, base)
-        named = str(read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name))
-        described = {
-            "version": __version__,
-            "base_model": named,
-            "licence": licence,
-            "data_fingerprint": splits.fingerprint,
-            "dataset": next((name for name in data if personal_dataset(name)), None),
-            **figures,
+        rate = options.rate(count(pupil.model.parameters()))
+        optimizer = torch.optim.AdamW(pupil.model.parameters(), lr=rate, weight_decay=options.weight_decay)
+        with quiet_transformers():
+            spent: Spent = fit(
+                pupil.model, lambda step: plan.parts(step, pupil.model), [optimizer], state,
+                steps=plan.steps, warmup=options.warmup, save_every=self.save_every, report=self.report,
+                schedule=options.schedule, clip=options.clip, identity=self.identity, watcher=overseer,
+            )  # fmt: skip
+        overseer.restore_best()
+        facts = {"steps": spent.steps, "tokens": spent.tokens, "best_step": overseer.best.step}
+        return {
+            "training": {**facts, **asdict(options)},
+            "before": before,
+            "after": measure() if measure else {},
         }
-        _write(out, pupil, described, _card(licence, named, figures, learnt), record, keep_adapter)
-        shutil.rmtree(work)
-    return figures
 
 
 def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
@@ -399,10 +395,11 @@ def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
     weights = count(pupil.model.parameters())
     trained = tuning.at(1.0)
     started = time.perf_counter()
-    loss, tokens = next(iter(plan.parts(plan.steps // 2, pupil.model)))
-    loss.backward()
+    with quiet_transformers():
+        loss, tokens = next(iter(plan.parts(plan.steps // 2, pupil.model)))
+        loss.backward()
     pupil.model.zero_grad(set_to_none=True)
-    seconds = (time.perf_counter() - started) * plan.parts_in_all
+    seconds = (time.perf_counter() - started) * plan.steps * plan.parts_a_step / process()[1]
     gigabytes = (4 * weights + 12 * trained) / 1e9  # weights; gradients and two moments of what is trained
     return [
         f"{plan.steps:,}걸음, 한 걸음에 {tokens * plan.parts_a_step:,}토큰쯤, "
@@ -411,71 +408,35 @@ def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
     ]
 
 
-def _base(base: str) -> tuple[Path, list[str]]:
-    if base == SMALL:
-        return shipped_gpt(), []
-    try:
-        return find_checkpoint(base, "--base")
-    except CheckpointError as error:
-        if base != KOGPT2_BASE:
-            raise
-        raise CheckpointError(
-            f"--base {base}: 허브에서 가져올 수 없어요. 인터넷 없이 하려면 함께 온 작은 모델을 "
-            "--base small로 써 주세요."
-        ) from error
-
-
-def in_pieces(whole: Conversation, form: MarkerFormat, longest: int) -> Iterator[Conversation]:
-    """Yield a conversation in pieces that fit ``longest`` tokens, each beginning with a user's turn."""
-    turns: list[Turn] = []
-    for turn in whole.turns:
-        tried = [*turns, turn]
-        fits = len(form.sequence(tried, style=whole.style, speaker=whole.speaker).ids) <= longest
-        if fits or not turns:
-            turns = tried
-            continue
-        yield whole._replace(turns=turns)
-        turns = [turn] if turn.role == "user" else [*turns[-1:], turn]
-    if turns:
-        yield whole._replace(turns=turns)
-
-
-def _shuffled(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
-    return random.Random(seed).sample(list(conversations), len(conversations))
-
-
-def _by_heart(pupil: Pupil, splits: Splits, speaker: str | None) -> Memorised:
+def _by_heart(pupil: Pupil, splits: Splits) -> Memorised:
     """Let the model answer what it was trained on, and see what of it it says by heart."""
     turns = [turn for conversation in splits.train for turn in conversation.turns]
     questions = [turn.text for turn in turns if turn.role == "user"]
     answers = [turn.text for turn in turns if turn.role == "assistant"]
+    speaker = next(iter(splits.personas), None)
     return memorised(lambda asked: pupil.replies(asked, speaker, sample=True), questions, answers)
 
 
-def _write(
-    out: Path,
-    pupil: Pupil,
-    facts: dict[str, Any],
-    card: str,
-    record: Record,
-    keep_adapter: bool,
-) -> None:
+def _write(out: Path, pupil: Pupil, facts: dict[str, Any], card: str, work: Path, keep_adapter: bool) -> None:
     """Write the checkpoint with its card, its figures and its learning curve."""
-    model = pupil.model
-    adapter = record.path.parent / "adapter"
+    model, adapter = pupil.model, work / "adapter"
     if hasattr(model, "merge_and_unload"):
         if keep_adapter:
             model.save_pretrained(adapter)
         model = model.merge_and_unload()
-    settle_generation(model, pupil.tokenizer)
-    save_checkpoint(out, model, pupil.tokenizer, facts, card)
-    draw_curve(record.rows(), out / "learning_curve.png")
-    shutil.copy(record.path, out / "metrics.jsonl")
-    if keep_adapter and adapter.is_dir():
-        shutil.copytree(adapter, out / "adapter")
+    if isinstance(pupil.form, MarkerFormat):  # a model with its own template has settings of its own
+        settle_generation(model, pupil.tokenizer, pupil.form.stop_ids)
+    record = Record(work / "metrics.jsonl")
+    extras = [record.path, work / "pretraining.jsonl", adapter]
+    curve = work / "learning_curve.png"
+    draw_curve(record.rows(), curve)
+    save_checkpoint(
+        out, model, pupil.tokenizer, facts, card,
+        ours=isinstance(pupil.form, MarkerFormat), extras=[e for e in [*extras, curve] if e.exists()],
+    )  # fmt: skip
 
 
-def _card(licence: str | None, named: str, figures: dict[str, Any], learnt: Memorised) -> str:
+def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised) -> str:
     """Return the model card: what was trained how, what it gained, what it says by heart."""
     rows = "".join(
         f"| {name} | {figures['before'][name]:.3f} | {figures['after'][name]:.3f} |\n"
@@ -489,7 +450,7 @@ def _card(licence: str | None, named: str, figures: dict[str, Any], learnt: Memo
         f"{len(learnt.personal)} strings look like personal data and {len(learnt.lines)} training lines of "
         f"twelve syllables or more that came at most twice were said word for word.\n\n{listed}"
     )
-    return derived_card(named, licence, figures["training"]) + validation + by_heart
+    return derived_card(origin.name, origin.licence, figures["training"]) + validation + by_heart
 
 
 def report_lines(figures: dict[str, Any]) -> list[str]:
@@ -508,3 +469,10 @@ def report_lines(figures: dict[str, Any]) -> list[str]:
         f"드문 긴 말 그대로 {learnt['lines']}가지 (모델 카드에 적어 두었어요)"
     )
     return lines
+
+
+if __name__ == "__main__":
+    from chatbot.cli import main
+
+    sys.argv[1:1] = ["train", "gpt"]
+    main()

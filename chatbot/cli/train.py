@@ -15,7 +15,10 @@ train_app = typer.Typer(help="모델을 내 대화로 가르치기", no_args_is_
 
 @train_app.command("gpt")
 def train_gpt(
-    data: Annotated[list[str], typer.Option("--data", help="데이터셋 이름이나 대화 파일 (여러 번)")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="데이터셋 이름이나 대화 파일 (여러 번, 없으면 함께 온 대화)"),
+    ] = None,
     base: Annotated[
         str, typer.Option("--base", help="바탕 모델: 허브 이름, 폴더, small(함께 온 작은 모델)")
     ] = "skt/kogpt2-base-v2",
@@ -53,6 +56,10 @@ def train_gpt(
     save_every: Annotated[
         float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")
     ] = 5.0,
+    pretrain: Annotated[
+        list[str] | None,
+        typer.Option("--pretrain", help="대화에 앞서 한 번 읽힐 글 파일, 한 줄에 한 문단 (여러 번)"),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")] = 0,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")] = False,
@@ -64,7 +71,7 @@ def train_gpt(
     from chatbot.screens.progress import ProgressReport
     from training.gpt import Options, fine_tune, report_lines
 
-    name = f"{Path(data[0]).stem}-gpt"
+    name = f"{Path(data[0]).stem if data else 'default'}-gpt"
     options = Options(
         tune=tune, layers=layers, epochs=epochs, learning_rate=learning_rate, schedule=schedule,
         lm_weight=lm_weight, batch_tokens=batch_tokens, accumulate=accumulate, checkpointing=checkpointing,
@@ -74,9 +81,89 @@ def train_gpt(
     with ProgressReport("학습하는 중") as report:
         try:
             figures = fine_tune(
-                data, target, base, options,
+                data or [], target, base, options, pretrain=pretrain or [],
                 device=device, resume=resume, keep_adapter=keep_adapter, save_every=save_every,
                 say=say, report=report,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
+            raise
+    if not figures:  # another process tells
+        return
+    if as_json:
+        print_json(figures)
+    else:
+        typer.echo("\n".join(report_lines(figures)))
+    say(f"이제 chatbot talk --backend gpt --model {out or name}(으)로 이야기해 보세요.")
+
+
+@train_app.command("encoder")
+def train_encoder(
+    data: Annotated[list[str], typer.Option("--data", help="데이터셋 이름, 파일, 폴더 (여러 번)")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="바탕 인코더: 허브 이름, 폴더, small(함께 온 작은 인코더). 없으면 --teacher, 그것도 없으면 "
+            "klue/bert-base",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="저장할 폴더 (없으면 <데이터>-encoder라는 이름으로)")
+    ] = None,
+    tune: Annotated[
+        Literal["full", "freeze", "gradual"],
+        typer.Option(
+            "--tune", help="무엇을 학습할지. full 전부, freeze 위쪽 --layers개(대화가 적을 때), gradual 위부터 차츰"
+        ),
+    ] = "full",
+    layers: Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")] = 2,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", help="따라 배울 큰 인코더. --base가 없으면 여기서 블록을 가져와요")
+    ] = None,
+    student_layers: Annotated[
+        int, typer.Option("--student-layers", min=0, help="남길 블록 수 (0은 전부, 선생에서 가져오면 반)")
+    ] = 0,
+    pretrain: Annotated[
+        list[Path] | None, typer.Option("--pretrain", help="먼저 읽힐 글 파일, 한 줄에 한 문단 (여러 번)")
+    ] = None,
+    sts: Annotated[Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")] = None,
+    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
+    batch: Annotated[int, typer.Option("--batch", min=2, help="한 번에 보는 쌍의 수")] = 64,
+    hard_negatives: Annotated[
+        int, typer.Option("--hard-negatives", min=0, help="쌍마다 찾아 넣을 헷갈리는 오답 수")
+    ] = 0,
+    evaluate_every: Annotated[
+        int, typer.Option("--evaluate-every", min=0, help="몇 걸음마다 검증할지 (0은 알아서)")
+    ] = 0,
+    patience: Annotated[
+        int, typer.Option("--patience", min=0, help="이만큼 나아지지 않으면 그만두기 (0은 끝까지)")
+    ] = 3,
+    save_every: Annotated[
+        float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")
+    ] = 5.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")] = 0,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """문장 인코더를 내 데이터로 가르치기."""
+    from chatbot.resources import home_dir
+    from chatbot.screens.progress import ProgressReport
+    from training.encoder import Options, Sources, report_lines
+    from training.encoder import train_encoder as train
+
+    name = f"{Path(data[0]).stem}-encoder"
+    options = Options(
+        tune=tune, layers=layers, student_layers=student_layers, epochs=epochs, learning_rate=learning_rate,
+        batch=batch, hard_negatives=hard_negatives, evaluate_every=evaluate_every, patience=patience, seed=seed,
+    )  # fmt: skip
+    with ProgressReport("학습하는 중") as report:
+        try:
+            figures = train(
+                Sources(data, base, teacher, pretrain or (), sts), out or home_dir() / "models" / name, options,
+                device=device, resume=resume, save_every=save_every, say=say, report=report,
             )  # fmt: skip
         except KeyboardInterrupt:
             say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
@@ -85,4 +172,4 @@ def train_gpt(
         print_json(figures)
     else:
         typer.echo("\n".join(report_lines(figures)))
-    say(f"이제 chatbot talk --backend gpt --model {out or name}(으)로 이야기해 보세요.")
+    say(f"이제 chatbot talk --data {data[0]} --encoder {out or name}(으)로 이야기해 보세요.")

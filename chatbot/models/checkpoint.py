@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
+from shutil import copy, copytree, rmtree
 from typing import TYPE_CHECKING, Any
 
 from chatbot.errors import ChatbotError
@@ -282,10 +282,14 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerFast,
     description: dict[str, Any],
     card: str,
+    *,
+    ours: bool = True,
+    extras: Sequence[Path] = (),
 ) -> None:
     """Write model, tokenizer, ``chatbot.json`` and model card, all or nothing.
 
-    What is written opens with plain transformers, versions 4 and 5.
+    What is written opens with plain transformers, versions 4 and 5. It is in our prompt format, unless
+    ``ours`` says that it keeps the chat template it came with. ``extras`` are files and folders put beside.
 
     Raises:
         CheckpointError: ``folder`` exists and is no checkpoint of ours, or cannot be written.
@@ -294,7 +298,9 @@ def save_checkpoint(
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         _name_common_class(part / "tokenizer_config.json")
-        known = {"format": VERSION, "special_tokens": marker_ids(tokenizer)}
+        known = {"format": VERSION, "special_tokens": marker_ids(tokenizer)} if ours else {}
+        for extra in extras:
+            (copytree if extra.is_dir() else copy)(extra, part / extra.name)
         describe(part, "gpt", {**known, **description}, card)
 
 

@@ -14,8 +14,12 @@ each an exchange of its own behind ``<|example|>``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from jinja2 import TemplateError
 
 from chatbot.errors import ChatbotError
 from chatbot.style import Style, speech_level
@@ -36,11 +40,16 @@ SPEAKER = "<|speaker|>"
 EXAMPLE = "<|example|>"
 MARKERS = (USER, BOT, END, BREAK, *STYLES.values(), SPEAKER, EXAMPLE)
 
+# Pieces such as <unused7>, <usr> or <|end|>, special or not; <0xEC> is a byte of ordinary text.
+_MARKER_PIECE = re.compile(r"<(?!0x)[/|]?\w+\|?>")
+
 # How a model with a chat template of its own is told the speech level.
 _STYLE_WISH: dict[Style, str] = {
     "polite": "한국어 존댓말(해요체)로 짧게 대답해 주세요.",
     "casual": "한국어 반말로 짧게 대답해 줘.",
 }
+
+_SPEAKER_WISH = "{}의 말투로 대답하세요."
 
 # The same format for tools that know chat templates only; a system message may set the style.
 CHAT_TEMPLATE = (
@@ -72,6 +81,23 @@ def marker_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """Return the id of every marker."""
     ids: Any = tokenizer.convert_tokens_to_ids(list(MARKERS))
     return dict(zip(MARKERS, ids, strict=True))
+
+
+def marker_like(tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    """Return the ids of all special tokens, and of pieces that look like one without being flagged."""
+    vocabulary = tokenizer.get_vocab()
+    looks_special = {number for piece, number in vocabulary.items() if _MARKER_PIECE.fullmatch(piece)}
+    return looks_special | set(tokenizer.all_special_ids)
+
+
+def end_ids(tokenizer: PreTrainedTokenizerFast, stated: int | list[int] | None) -> list[int]:
+    """Return the ids that end a text, by the tokenizer and by what generation settings have ``stated``.
+
+    A setting nobody meant, such as GPT-2's 50256, may lie outside or be an ordinary piece.
+    """
+    many = [*(stated if isinstance(stated, list) else [stated]), tokenizer.eos_token_id]
+    special = marker_like(tokenizer)
+    return sorted({int(i) for i in many if i is not None and int(i) in special})
 
 
 def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -121,12 +147,32 @@ class Format(Protocol):
     break_id: int | None
     note: str
 
-    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
-        """Return at most ``budget`` ids: the last turns that fit, and the opening of a reply."""
+    def prompt(
+        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+    ) -> list[int]:
+        """Return at most ``budget`` ids: the last turns that fit, and the opening of a reply.
+
+        ``speaker`` is the persona to answer as, where the format can name one.
+        """
         ...
 
     def reply(self, text: str) -> list[int]:
         """Return the ids that a model which answers ``text`` would generate, the end included."""
+        ...
+
+
+class TrainableFormat(Format, Protocol):
+    """A format that a model can be taught in."""
+
+    tokenizer: PreTrainedTokenizerFast
+
+    def sequences(
+        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+    ) -> Iterator[Sequenced]:
+        """Yield a conversation as it is trained on, in pieces of at most ``longest`` ids.
+
+        ``style`` is the speech level of every reply, by default the one each shows.
+        """
         ...
 
 
@@ -175,18 +221,38 @@ class MarkerFormat:
         ``style`` is the speech level of every reply; without it each carries the one it shows, and
         one that shows none (``ㅋㅋ``) that of the first which does.
         """
+        return self._joined(self._header(speaker, style or "polite", ()), self._parts(turns, style))
+
+    def sequences(
+        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+    ) -> Iterator[Sequenced]:
+        """Yield a conversation as :meth:`sequence` gives it, in pieces of at most ``longest`` ids.
+
+        Each begins with a user's turn, where there is one; a single turn that is longer loses its end.
+        """
+        header = self._header(speaker, style or "polite", ())
+        piece: list[Sequenced] = []
+        for turn, part in zip(turns, self._parts(turns, style), strict=True):
+            if piece and len(header) + sum(len(p.ids) for p in [*piece, part]) > longest:
+                yield self._joined(header, piece, longest)
+                piece = [] if turn.role == "user" else piece[-1:]
+            piece.append(part)
+        if piece:
+            yield self._joined(header, piece, longest)
+
+    def _parts(self, turns: Sequence[Turn], style: Style | None) -> list[Sequenced]:
         shown = [speech_level(turn.text) if turn.role == "assistant" else None for turn in turns]
         usual: Style = next(filter(None, shown), "polite")
-        parts = [
+        return [
             self.turn(turn.role, turn.text, style or level or usual)
             for turn, level in zip(turns, shown, strict=True)
         ]
-        header = self._header(speaker, style or "polite", ())
-        reply = [False] * len(header)
-        return Sequenced(
-            header + [i for part in parts for i in part.ids],
-            reply + [r for part in parts for r in part.reply],
-        )
+
+    @staticmethod
+    def _joined(header: list[int], parts: Sequence[Sequenced], longest: int | None = None) -> Sequenced:
+        ids = header + [i for part in parts for i in part.ids]
+        reply = [False] * len(header) + [r for part in parts for r in part.reply]
+        return Sequenced(ids[:longest], reply[:longest])
 
     def turn(self, role: Literal["user", "assistant"], text: str, style: Style) -> Sequenced:
         """Return one turn; a reply carries ``style``."""
@@ -226,7 +292,9 @@ class TemplateFormat:
         self.tokenizer = tokenizer
         self.stop_ids = frozenset(stop_ids)
 
-    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+    def prompt(
+        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+    ) -> list[int]:
         """Return the template filled with the last turns that fit ``budget``."""
         messages: list[dict[str, str]] = []
         for turn in turns:
@@ -237,7 +305,7 @@ class TemplateFormat:
             elif messages or turn.role == "user":
                 messages.append({"role": turn.role, "content": text})
         while True:
-            ids = self._filled(messages, style)
+            ids = self._opened(messages, style, speaker)
             if len(ids) <= budget:
                 return ids
             if len(messages) > 2:
@@ -250,24 +318,49 @@ class TemplateFormat:
 
     def reply(self, text: str) -> list[int]:
         """Return a reply as it is generated."""
-        return encode_text(self.tokenizer, text) + sorted(self.stop_ids)[:1]
+        return encode_text(self.tokenizer, text) + self._end
 
-    def _filled(self, messages: list[dict[str, str]], style: Style) -> list[int]:
-        """Fill the template, the speech level as a system message where it takes one."""
-        from jinja2 import TemplateError
+    def sequences(
+        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+    ) -> Iterator[Sequenced]:
+        """Yield every reply by itself behind the prompt it answers, id for id as it is asked while talking.
 
-        wish = {"role": "system", "content": _STYLE_WISH[style]}
-        for offered in ([wish, *messages], messages):
+        Templates rewrite earlier turns (they drop thoughts, say), so one text for all replies would not do.
+        """
+        for place, turn in enumerate(turns):
+            if turn.role == "assistant" and any(t.role == "user" for t in turns[:place]):
+                reply = self.reply(turn.text)[: longest // 2]
+                level = style or speech_level(turn.text) or "polite"
+                prompt = self.prompt(turns[:place], level, longest - len(reply), speaker=speaker)
+                yield Sequenced(prompt + reply, [False] * len(prompt) + [True] * len(reply))
+
+    @cached_property
+    def _end(self) -> list[int]:
+        """What the template itself puts behind a reply, of the ids that end one."""
+        said = [{"role": "user", "content": "안녕"}, {"role": "assistant", "content": "안녕"}]
+        try:
+            whole = self._filled(said, add_generation_prompt=False)
+        except TemplateError:
+            whole = []
+        return [i for i in whole if i in self.stop_ids][-1:] or sorted(self.stop_ids)[:1]
+
+    def _opened(self, messages: list[dict[str, str]], style: Style, speaker: str | None) -> list[int]:
+        """Fill the template up to the reply, the speech level as a system message where it takes one."""
+        wish = _STYLE_WISH[style] + (f" {_SPEAKER_WISH.format(speaker)}" if speaker else "")
+        for offered in ([{"role": "system", "content": wish}, *messages], messages):
             try:
-                ids: Any = self.tokenizer.apply_chat_template(
-                    offered, add_generation_prompt=True, return_dict=False
-                )
-                return list(ids)
+                return self._filled(offered, add_generation_prompt=True)
             except TemplateError as error:
                 problem = error
         raise ChatbotError(
             "이 모델의 대화 템플릿으로는 대화를 적을 수 없어요. 다른 모델을 골라 주세요."
         ) from problem
+
+    def _filled(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> list[int]:
+        ids: Any = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=add_generation_prompt, return_dict=False
+        )
+        return list(ids)
 
 
 class UsrSysFormat:
@@ -289,7 +382,9 @@ class UsrSysFormat:
         # The next question begins where the answer is over.
         self.stop_ids = frozenset([*self._end, *stop_ids, *self._id.values()])
 
-    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+    def prompt(
+        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+    ) -> list[int]:
         """Return the last turns that fit ``budget``, each behind its marker."""
         said = [self._turn(turn) for turn in turns]
         return [*_last_that_fit(said, budget - 1, keep=1), self._id["<sys>"]]
@@ -323,7 +418,9 @@ class PlainFormat:
         line_end = [i for i in encode_text(tokenizer, "\n") if i != tokenizer.unk_token_id]
         self._line_end = line_end or sorted(self.stop_ids)  # a character BPE may have no line break
 
-    def prompt(self, turns: Sequence[Turn], style: Style, budget: int) -> list[int]:
+    def prompt(
+        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+    ) -> list[int]:
         """Return the last turns that fit ``budget`` as a script."""
         names = {"user": "나", "assistant": "너"}
         said = [

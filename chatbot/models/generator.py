@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatbot.models.checkpoint import find_checkpoint, load_model, load_tokenizer, read_description
 from chatbot.models.device import number_type, resolve_device
-from chatbot.models.format import MarkerFormat, choose_format
+from chatbot.models.format import choose_format, end_ids, marker_like
 from chatbot.models.locate import local_folder
 from chatbot.text import compatibility_jamo
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 _DEFAULT_CONTEXT = 1024
 _LONGEST_CONTEXT = 4096  # more history than this only costs time and memory
 _LONGEST_SYLLABLE = 4  # tokens, in a vocabulary of bytes
-# Pieces such as <unused7>, <usr> or <|end|>, special or not; <0xEC> is a byte of ordinary text.
-_MARKER_PIECE = re.compile(r"<(?!0x)[/|]?\w+\|?>")
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,8 @@ class Generator:
         torch.nn.Module.to(self.model, self.device)
         description = read_description(folder)
         self.personas = tuple(description.get("personas") or ())
-        self.format = choose_format(self.tokenizer, description, self._end_ids())
+        ends = end_ids(self.tokenizer, self.model.generation_config.eos_token_id)
+        self.format = choose_format(self.tokenizer, description, ends)
         if self.format.note:
             self.notes.append(self.format.note)
         seen = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -113,12 +111,10 @@ class Generator:
     ) -> list[int]:
         """Return the prompt for the next reply: the last turns that leave room for the new tokens.
 
-        ``speaker`` is the persona to answer as; only our own format can name one.
+        ``speaker`` is the persona to answer as, where the format can name one.
         """
         budget = self.context_length - self.room(max_new_tokens) - _LONGEST_SYLLABLE
-        if speaker and isinstance(self.format, MarkerFormat):
-            return self.format.prompt(turns, style, budget, speaker=speaker)
-        return self.format.prompt(turns, style, budget)
+        return self.format.prompt(turns, style, budget, speaker=speaker)
 
     def room(self, max_new_tokens: int) -> int:
         """Return how many new tokens there is room for: at most half of what the model can see."""
@@ -197,19 +193,11 @@ class Generator:
             # Chosen on the CPU, the same seed gives the same reply on every device.
             return out.logits[:, -1].float().cpu(), out.past_key_values
 
-    def _end_ids(self) -> list[int]:
-        """Return the ids that end a text, from the tokenizer and the generation settings."""
-        found = self.model.generation_config.eos_token_id
-        many = [*(found if isinstance(found, list) else [found]), self.tokenizer.eos_token_id]
-        # A setting nobody meant, such as GPT-2's 50256, may lie outside or be an ordinary piece.
-        special = self._markers
-        return sorted({int(i) for i in many if i is not None and int(i) in special})
-
     @cached_property
     def suppressed(self) -> list[int]:
         """Ids that may never be said: special tokens, unknown ones, rows without a piece."""
         rows = set(range(self.model.config.get_text_config().vocab_size))
-        silent = self._markers | (rows - set(self.tokenizer.get_vocab().values()))
+        silent = marker_like(self.tokenizer) | (rows - set(self.tokenizer.get_vocab().values()))
         return sorted(silent - self.format.stop_ids - {self.format.break_id})
 
     @cached_property
@@ -218,12 +206,6 @@ class Generator:
         texts = self.tokenizer.backend_tokenizer.decode_batch([[i] for i in range(len(self.tokenizer))])
         usable = set(range(len(self.tokenizer))) - self.format.stop_ids
         return [i for i, text in enumerate(texts) if i in usable and not text.strip()]
-
-    @cached_property
-    def _markers(self) -> set[int]:
-        vocabulary = self.tokenizer.get_vocab()
-        looks_special = {number for piece, number in vocabulary.items() if _MARKER_PIECE.fullmatch(piece)}
-        return looks_special | set(self.tokenizer.all_special_ids)
 
 
 class _Row:

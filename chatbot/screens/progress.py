@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class ProgressReport:
-    """Call it with ``(done, total)``; use it as a context manager, so that the bar goes away."""
+    """Call it with ``(done, total)`` and perhaps a note.
+
+    Use it as a context manager, so that the bar goes away.
+    """
 
     def __init__(self, description: str) -> None:
         self._description = description
@@ -27,19 +30,19 @@ class ProgressReport:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far the work has come."""
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show how far the work has come, and how it goes."""
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = _bar(sys.stderr)
                 self._bar.add_task(self._description, total=total, rate="")
                 self._bar.start()
             task = self._bar.tasks[0]
-            rate = f"{task.speed:,.0f}/초" if task.speed else ""
+            rate = note or (f"{task.speed:,.0f}/초" if task.speed else "")
             self._bar.update(task.id, completed=done, total=total, rate=rate)
         elif 10 * done // max(total, 1) > self._tenths:
             self._tenths = 10 * done // max(total, 1)
-            sys.stderr.write(f"{self._description} {done}/{total}\n")
+            sys.stderr.write(f"{self._description} {done}/{total} {note}".rstrip() + "\n")
             sys.stderr.flush()
 
 

@@ -9,10 +9,6 @@
 
 Each step reads what the one before it wrote in ``--work``. Training saves its whole state and goes
 on from there when it is started again, so a stopped run loses minutes, not hours.
-
-Any causal language model, KoGPT-2 first of all, learns our format and our words or yours by
-
-    python -m training.gpt finetune --base skt/kogpt2-base-v2 --out DIR [--data FILE]
 """
 
 from __future__ import annotations
@@ -32,25 +28,18 @@ from chatbot import __version__
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import (
-    base_licence,
-    check_target,
-    find_checkpoint,
     load_model,
     load_tokenizer,
     read_description,
-    resize_embeddings,
     save_checkpoint,
 )
 from chatbot.models.format import MARKERS, MarkerFormat, add_markers
 from chatbot.models.generator import Generator
-from chatbot.models.locate import is_hub_id
-from chatbot.screens.progress import ProgressReport
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, next_token_loss, settle_generation, train_on
 from training.corpora import pretraining_lines
 from training.dialogues import corpora_conversations, own_conversations
 from training.loop import fit
-from training.model_card import derived_card
 from training.muon import Muon
 
 if TYPE_CHECKING:
@@ -292,57 +281,6 @@ def card(
     }
     write_gpt_card(out, facts)
     typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
-
-
-@app.command()
-def finetune(
-    base: Annotated[str, typer.Option(help="Folder, trained model's name or hub id to start from.")],
-    out: Annotated[Path, typer.Option(help="The new checkpoint's folder.")],
-    data: Annotated[str | None, typer.Option(help="Pairs or dialogues; our own without it.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 3,
-    learning_rate: Annotated[float, typer.Option()] = 5e-5,
-    batch_tokens: Annotated[int, typer.Option(min=16, help="Tokens a step.")] = 1024,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Teach any causal language model our prompt format, on our words or on yours."""
-    check_target(out)
-    folder, notes = find_checkpoint(base, "--base")
-    for note in notes:
-        typer.echo(note, err=True)
-    tokenizer = load_tokenizer(folder)
-    model = load_model(folder, torch.float32, len(tokenizer))
-    add_markers(tokenizer)
-    resize_embeddings(model, len(tokenizer), seed)
-    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(seed)
-    seen = int(getattr(model.config, "max_position_embeddings", None) or RECIPE.chat_longest)
-    course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(own_conversations(data, seed + epoch)) for epoch in range(epochs)],
-        longest=min(seen, 512),
-        batch_tokens=batch_tokens,
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    state = out.parent / f".{out.name}.state.pt"
-    words = load_knowledge(data).fingerprint
-    wanted = f"{words} {epochs} {learning_rate} {batch_tokens} {seed}"
-    with ProgressReport("학습 중") as report:
-        spent = train_on(course, model, [optimizer], state, steps=steps, identity=wanted, report=report)
-    settle_generation(model, tokenizer)
-    licence = base_licence(folder, base)
-    # A path says more about its owner than about the model.
-    name = read_description(folder).get("base_model") or (base if is_hub_id(base) else folder.name)
-    facts: dict[str, Any] = {
-        "version": __version__,
-        "base_model": name,
-        "licence": licence,
-        "data_fingerprint": words,
-        "training": {"steps": spent.steps, "tokens": spent.tokens, "learning_rate": learning_rate},
-    }
-    save_checkpoint(out, model, tokenizer, facts, derived_card(name, licence, facts["training"]))
-    state.unlink(missing_ok=True)
-    typer.echo(f"{spent.tokens:,}토큰을 학습했어요. chatbot talk --backend gpt --model {out}")
 
 
 def fresh_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
