@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
+
+from chatbot.errors import UsageError
+from training.trainer import CountsTokens
+
+RATE = 0.15  # share of the places to be guessed
 
 
 def masked_lm_loss(
@@ -17,7 +24,7 @@ def masked_lm_loss(
     than a small encoder itself.
 
     Args:
-        model: a ``BertForMaskedLM``.
+        model: a ``BertForMaskedLM``, or another whose head is a part of its own (see :func:`head_of`).
         ids: int64 ``(batch, length)``, padded with the configuration's ``pad_token_id``.
         generator: where all chance comes from, on the device of ``ids``.
         rate: share of the places that are to be guessed.
@@ -32,5 +39,77 @@ def masked_lm_loss(
     inputs = torch.where(chosen & (how < 0.8), mask, ids)
     inputs = torch.where(chosen & (how >= 0.9), random_ids, inputs)
     seen = (ids != model.config.pad_token_id).long()
-    states = model.bert(inputs, attention_mask=seen).last_hidden_state[chosen]
-    return F.cross_entropy(model.cls(states), ids[chosen])
+    states = model.base_model(inputs, attention_mask=seen).last_hidden_state[chosen]
+    if not len(states):
+        return states.sum()  # nothing was drawn in a very small batch
+    return F.cross_entropy(head_of(model)(states), ids[chosen])
+
+
+def head_of(model: Any) -> Any:
+    """Return what turns the states of a masked language model into scores, as BERT and RoBERTa have it.
+
+    Raises:
+        UsageError: the model has none that stands alone.
+    """
+    head = getattr(model, "cls", None) or getattr(model, "lm_head", None)
+    if head is None:
+        raise UsageError(
+            f"--pretrain: {type(model).__name__}은(는) 글을 미리 읽힐 수 없어요. "
+            "BERT나 RoBERTa 바탕을 쓰거나 --pretrain을 빼 주세요."
+        )
+    return head
+
+
+class MaskedTrainer(CountsTokens):
+    """Trains on ids with other places masked every time; the places come from the step alone."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        """Return the loss of a batch."""
+        ids, tokenizer = inputs["input_ids"], cast(Any, self.processing_class)
+        self.state.num_input_tokens_seen += int(inputs["attention_mask"].sum())
+        generator = torch.Generator(ids.device).manual_seed(self.args.seed + self.state.global_step)
+        # The mask itself, which some have at the end of the vocabulary, does not stand in any text.
+        others = [number for number in tokenizer.all_special_ids if number != tokenizer.mask_token_id]
+        return masked_lm_loss(
+            model, ids, generator, rate=RATE, mask=tokenizer.mask_token_id, specials=max(others) + 1
+        )
+
+
+def masked_trainer(
+    model: Any, tokenizer: Any, lines: Sequence[str], longest: int, *, batch: int, rate: float,
+    common: dict[str, Any],
+) -> MaskedTrainer:  # fmt: skip
+    """Return a trainer that lets ``model`` read ``lines`` once, one a sequence of ``longest`` ids at most.
+
+    Args:
+        model: a masked language model.
+        tokenizer: its tokenizer.
+        lines: plain text.
+        longest: ids of a line at most, the rest is cut off.
+        batch: lines a step.
+        rate: peak learning rate.
+        common: what :func:`training.trainer.common_arguments` returns.
+    """
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, TrainingArguments
+
+    head_of(model)
+    ids = tokenizer(list(lines), truncation=True, max_length=longest)["input_ids"]
+    return MaskedTrainer(
+        model=model,
+        args=TrainingArguments(
+            **common, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=rate,
+            warmup_steps=0.1, save_steps=10**9,
+        ),
+        train_dataset=Dataset.from_dict({"input_ids": ids}),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+    )  # fmt: skip
+
+
+def take_over(inner: Any, read: Path) -> None:
+    """Give an encoder the weights of the masked language model of its kind saved in ``read``, in place."""
+    from transformers import AutoModelForMaskedLM
+
+    weights = AutoModelForMaskedLM.from_pretrained(read).base_model.state_dict()
+    inner.load_state_dict(weights, strict=False)  # a pooler, which nobody trains, is not in it

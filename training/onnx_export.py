@@ -32,6 +32,15 @@ class _Graph(nn.Module):
         return nn.functional.normalize(pooled, dim=-1)
 
 
+def exportable(model: SentenceTransformer) -> bool:
+    """Tell whether a model is what the graph is made for: a transformer, mean pooling, unit length."""
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    kinds = [type(module) for module in model]
+    pooling: Any = model[1] if len(kinds) > 1 else None
+    return kinds == [Transformer, Pooling, Normalize] and pooling.pooling_mode in ("mean", ("mean",))
+
+
 def export_int8(model: SentenceTransformer, folder: Path) -> Path:
     """Write ``folder/onnx/sentence_int8.onnx``: weights in 8 bits, activations quantised as they come.
 

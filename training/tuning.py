@@ -24,13 +24,16 @@ class Tuning:
         model: the model whose ``parameters`` are trained; with ``"lora"`` use :func:`with_lora` first.
         tune: what to train.
         layers: how many of the top blocks ``"freeze"`` trains.
+        unused: a part that takes no part in the loss and so is never trained.
 
     Raises:
         UsageError: there are not so many blocks.
     """
 
-    def __init__(self, model: nn.Module, tune: Tune, layers: int = 2) -> None:
-        self.model, self.tune, self.layers = model, tune, layers
+    def __init__(
+        self, model: nn.Module, tune: Tune, layers: int = 2, unused: nn.Module | None = None
+    ) -> None:
+        self.model, self.tune, self.layers, self._unused = model, tune, layers, unused
         self._blocks = blocks(model)
         if tune == "freeze" and not 1 <= layers <= len(self._blocks):
             raise UsageError(
@@ -54,6 +57,8 @@ class Tuning:
         for module in trained:
             for parameter in module.parameters():
                 parameter.requires_grad_(True)
+        if self._unused is not None:
+            self._unused.requires_grad_(False)
         return count(p for p in self.model.parameters() if p.requires_grad)
 
     def _unfrozen(self, progress: float) -> Sequence[nn.Module]:

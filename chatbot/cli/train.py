@@ -114,12 +114,13 @@ def train_encoder(
     tune: Annotated[
         Literal["full", "freeze", "gradual"],
         typer.Option(
-            "--tune", help="무엇을 학습할지. full 전부, freeze 위쪽 --layers개(대화가 적을 때), gradual 위부터 차츰"
+            "--tune", help="무엇을 학습할지. full 전부, freeze 위쪽 --layers개(적을 때), gradual 위부터 차츰"
         ),
     ] = "full",
     layers: Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")] = 2,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", help="따라 배울 큰 인코더. --base가 없으면 여기서 블록을 가져와요")
+        str | None,
+        typer.Option("--teacher", help="따라 배울 큰 인코더. --base가 없으면 여기서 블록을 가져와요"),
     ] = None,
     student_layers: Annotated[
         int, typer.Option("--student-layers", min=0, help="남길 블록 수 (0은 전부, 선생에서 가져오면 반)")
@@ -127,7 +128,9 @@ def train_encoder(
     pretrain: Annotated[
         list[Path] | None, typer.Option("--pretrain", help="먼저 읽힐 글 파일, 한 줄에 한 문단 (여러 번)")
     ] = None,
-    sts: Annotated[Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")] = None,
+    sts: Annotated[
+        Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")
+    ] = None,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
     batch: Annotated[int, typer.Option("--batch", min=2, help="한 번에 보는 쌍의 수")] = 64,
@@ -157,12 +160,14 @@ def train_encoder(
     name = f"{Path(data[0]).stem}-encoder"
     options = Options(
         tune=tune, layers=layers, student_layers=student_layers, epochs=epochs, learning_rate=learning_rate,
-        batch=batch, hard_negatives=hard_negatives, evaluate_every=evaluate_every, patience=patience, seed=seed,
+        batch=batch, hard_negatives=hard_negatives, evaluate_every=evaluate_every, patience=patience,
+        seed=seed,
     )  # fmt: skip
+    target = out or home_dir() / "models" / name
     with ProgressReport("학습하는 중") as report:
         try:
             figures = train(
-                Sources(data, base, teacher, pretrain or (), sts), out or home_dir() / "models" / name, options,
+                Sources(data, base, teacher, pretrain or (), sts), target, options,
                 device=device, resume=resume, save_every=save_every, say=say, report=report,
             )  # fmt: skip
         except KeyboardInterrupt:

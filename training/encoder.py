@@ -1,0 +1,445 @@
+"""Fine-tuning a sentence encoder on somebody's own words: ``chatbot train encoder``.
+
+From pairs of texts to a checkpoint that any sentence-transformers opens. What it is taught with is
+``training.pairs``, how a trainer is run ``training.trainer``, what is trained ``training.tuning``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    CoSENTLoss,
+    EmbedDistillLoss,
+    MultipleNegativesRankingLoss,
+)
+from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
+
+from chatbot import __version__
+from chatbot.errors import UsageError
+from chatbot.knowledge import personal_dataset
+from chatbot.models.checkpoint import (
+    check_target,
+    quiet_transformers,
+)
+from chatbot.models.device import resolve_device
+from chatbot.models.encoder import (
+    MAX_UNKNOWN,
+    EncoderError,
+    find_encoder,
+    open_sentence_transformer,
+    shipped_encoder,
+    unknown_rate,
+)
+from chatbot.resources import private_dir, write_private
+from training.distil import keep_blocks, teacher_examples
+from training.encoder_checkpoint import SMALL, Say, origin, write_encoder
+from training.examiner import MEASURE, Examiner
+from training.pairs import Example, Kind, TrainingData, load_scores, load_training_data
+from training.record import Record
+from training.trainer import CountsTokens, Report, Watch, common_arguments, estimate, on_device, run
+from training.tuning import TUNES, Tune, Tuning, blocks, count
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+KLUE_BASE = "klue/bert-base"
+_SMALL_MODEL = 30_000_000  # weights
+_LONGEST = 128  # tokens of a text, where the base does not say
+_CACHED_ABOVE = 128  # texts a batch whose loss is worked out in parts
+_PART = 64
+_SCALE = 20.0  # of cosines, as in the encoder that ships
+# What the columns of each kind of examples are called.
+_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "pairs": ("anchor", "positive"),
+    "paraphrases": ("anchor", "positive"),
+    "intents": ("anchor", "positive"),
+    "triplets": ("anchor", "positive", "negative"),
+    "scores": ("sentence1", "sentence2", "score"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides what a fine-tuning makes; written into the checkpoint's card.
+
+    ``student_layers`` are the blocks that are kept, 0: all, or half of them where the student is made from
+    its teacher. ``learning_rate`` 0 goes by the model's size and what is tuned, ``evaluate_every`` 0 is
+    four times an epoch. ``hard_negatives`` is how many are mined for each pair.
+    """
+
+    tune: Tune = "full"
+    layers: int = 2
+    student_layers: int = 0
+    epochs: float = 3.0
+    learning_rate: float = 0.0
+    batch: int = 64
+    hard_negatives: int = 0
+    evaluate_every: int = 0
+    patience: int = 3
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise :class:`UsageError` where an option makes no sense."""
+        known = [tune for tune in TUNES if tune != "lora"]
+        if self.tune not in known:
+            raise UsageError(f"--tune '{self.tune}'은(는) 없어요. {', '.join(known)} 중에서 골라 주세요.")
+
+    def rate(self, weights: int) -> float:
+        """Return the peak learning rate: small models and few trained weights bear more."""
+        usual = {"full": 2e-5, "freeze": 1e-4, "gradual": 5e-5}[self.tune]
+        return self.learning_rate or usual * (5 if weights < _SMALL_MODEL else 1)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an encoder is made from: data, a base, a teacher, plain text, an STS file to measure with."""
+
+    data: Sequence[str]
+    base: str | None = None
+    teacher: str | None = None
+    pretrain: Sequence[Path] = ()
+    sts: Path | None = None
+
+    @property
+    def first(self) -> str:
+        """The encoder that training starts from; a teacher's own blocks where no other is named."""
+        return self.base or self.teacher or KLUE_BASE
+
+
+class PairTrainer(CountsTokens, SentenceTransformerTrainer):
+    """The library's trainer, without its model card, which quotes what it was trained on."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Leave it out."""
+
+
+def train_encoder(
+    sources: Sources,
+    out: Path,
+    options: Options | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    save_every: float = 5.0,
+    say: Say = lambda line: None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Train an encoder and write a checkpoint to ``out``; return what is to be told.
+
+    The state of the run is saved beside ``out`` at every validation, every ``save_every`` minutes and on
+    Ctrl-C, and lies there until the run is done.
+
+    Raises:
+        UsageError: an option makes no sense, or there is nothing to resume.
+        EncoderError: the base or the teacher cannot be opened, or does not read Korean.
+        CheckpointError: the checkpoint cannot be written.
+        DataError: there is nothing to learn from.
+        KeyboardInterrupt: Ctrl-C; the state is saved.
+    """
+    options = options or Options()
+    options.check()
+    check_target(out, "encoder")
+    device = resolve_device(device)
+    data = load_training_data(sources.data, options.seed)
+    sts = load_scores(sources.sts) if sources.sts else []
+    model, folder = _student(sources, options)
+    work = _work(out, sources, options, data, resume)
+    course = Course(work, device, options, say, report, save_every, resume)
+    with quiet_transformers():
+        if sources.pretrain:
+            course.read(model, folder or sources.first, sources)
+        on_device(model, device)
+        examiner, test = Examiner(data.valid, sts), Examiner(data.test)
+        before, before_test = examiner(model), test(model)
+        trainer = course.teach(model, data, sources.teacher, examiner, before)
+        after, after_test = examiner(model), test(model)
+        on_device(model, "cpu")
+    facts = {
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "tokens": int(trainer.state.num_input_tokens_seen),
+        **asdict(options),
+        "learning_rate": trainer.args.learning_rate,
+    }
+    figures: dict[str, Any] = {
+        "training": facts,
+        "examples": {kind: len(examples) for kind, examples in data.train.items()},
+        "measure": MEASURE, "before": before, "after": after,
+        "test": {"before": before_test, "after": after_test},
+    }  # fmt: skip
+    if before and after["mean"] <= before["mean"]:
+        say("검증 점수가 바탕보다 나아지지 않았어요. 데이터를 늘리거나 --learning-rate를 낮춰 보세요.")
+    described = {
+        "version": __version__,
+        **origin(sources.first, folder),
+        "data_fingerprint": data.fingerprint,
+        "dataset": _dataset(sources.data),
+        **figures,
+    }
+    write_encoder(out, model, described, course.record, data.texts(), say)
+    shutil.rmtree(work)
+    return figures
+
+
+@dataclass
+class Course:
+    """The stages of a run, with what they share."""
+
+    work: Path
+    device: str
+    options: Options
+    say: Say
+    report: Report | None
+    save_every: float
+    resume: bool
+    record: Record = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.record = Record(self.work / "metrics.jsonl")
+
+    def read(self, model: SentenceTransformer, source: Path | str, sources: Sources) -> None:
+        """Let an encoder read plain text first: masked language modelling."""
+        from transformers import AutoModelForMaskedLM
+
+        from training.masked import masked_trainer, take_over
+        from training.plain import read_text
+
+        done = self.work / "read"
+        inner: Any = model[0].auto_model
+        if not done.is_dir():
+            masked = AutoModelForMaskedLM.from_pretrained(source, dtype=torch.float32)
+            kept = len(blocks(inner))
+            if kept < len(blocks(masked)):
+                keep_blocks(masked, kept)
+            lines = read_text(sources.pretrain).train
+            trainer = masked_trainer(
+                masked, model.tokenizer, lines, int(model.max_seq_length or _LONGEST),
+                batch=self.options.batch, rate=self._rate(masked),
+                common=common_arguments(self.work / "reading", self.device, self.options.seed),
+            )  # fmt: skip
+            tuning = Tuning(masked, "full")
+            self._run(trainer, tuning, Record(self.work / "pretraining.jsonl"), "글 읽기: ")
+            part = self.work / "read.part"
+            masked.save_pretrained(part)
+            part.rename(done)
+        take_over(inner, done)
+
+    def teach(
+        self,
+        model: SentenceTransformer,
+        data: TrainingData,
+        teacher: str | None,
+        examiner: Examiner,
+        before: dict[str, float],
+    ) -> PairTrainer:
+        """Train on the examples; the model is left with its best weights."""
+        options = self.options
+        sets: dict[str, Dataset] = {
+            kind: _dataset_of(kind, examples) for kind, examples in data.train.items()
+        }
+        if options.hard_negatives:
+            sets = _with_hard_negatives(sets, model, options.hard_negatives)
+        losses: dict[str, torch.nn.Module] = {name: _loss(name, model, options.batch) for name in sets}
+        if teacher:
+            guide, _ = _open(teacher, "--teacher")
+            on_device(guide, self.device)
+            width = int(model.get_embedding_dimension() or 0)
+            sets["teacher"] = teacher_examples(guide, data.texts(), width)
+            losses["teacher"] = EmbedDistillLoss(model, distance_metric="cosine")
+        steps = sum(-(-len(rows) // options.batch) for rows in sets.values())
+        every = options.evaluate_every or max(1, steps // 4)
+        chooses: dict[str, Any] = {
+            "eval_strategy": "steps", "eval_steps": every, "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_mean", "greater_is_better": True,
+        }  # fmt: skip
+        tuning = Tuning(model, options.tune, options.layers, getattr(model[0].auto_model, "pooler", None))
+        tuning.at(1.0)  # the optimiser takes what is trained at any time
+        trainer = PairTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                **common_arguments(self.work / "tuning", self.device, options.seed),
+                **(chooses if examiner else {}),
+                num_train_epochs=options.epochs, per_device_train_batch_size=options.batch,
+                learning_rate=self._rate(model), warmup_steps=0.1, save_steps=every,
+                batch_sampler=BatchSamplers.NO_DUPLICATES,
+                multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+            ),
+            train_dataset=sets, loss=losses, evaluator=examiner if examiner else None,
+        )  # fmt: skip
+        if examiner and options.patience:
+            from transformers import EarlyStoppingCallback
+
+            trainer.add_callback(EarlyStoppingCallback(options.patience))
+        if not self.record.path.exists():
+            facts = {"options": asdict(options), "before": before, "measure": MEASURE}
+            self.record.begin({"dataset": None, **facts})
+        self._run(trainer, tuning, self.record)
+        return trainer
+
+    def _rate(self, model: Any) -> float:
+        return self.options.rate(count(model.parameters()))
+
+    def _run(self, trainer: Any, tuning: Tuning, record: Record, title: str = "") -> None:
+        for line in estimate(trainer, tuning):
+            self.say(title + line)
+        run(trainer, Watch(tuning, record, self.report, self.save_every), resume=self.resume)
+
+
+def _student(sources: Sources, options: Options) -> tuple[SentenceTransformer, Path | None]:
+    """Open what is trained, with as many of its blocks as it is to have."""
+    model, folder = _open(sources.first, "--base" if sources.base or not sources.teacher else "--teacher")
+    inner: Any = model[0].auto_model
+    half = len(blocks(inner)) // 2 if sources.teacher and not sources.base else 0
+    if options.student_layers or half:
+        keep_blocks(inner, options.student_layers or max(half, 1))
+    if not any(isinstance(module, Normalize) for module in model):
+        model.append(Normalize())
+    return model, folder
+
+
+def _open(name: str, option: str) -> tuple[SentenceTransformer, Path | None]:
+    """Open an encoder in float32, and return its folder where it has one."""
+    try:
+        folder = shipped_encoder() if name == SMALL else find_encoder(name)
+    except EncoderError as error:
+        raise EncoderError(
+            f"{option} '{name}': 그런 폴더나 모델이 없어요. 경로나 허브 이름을 확인해 주세요."
+        ) from error
+    try:
+        torch.manual_seed(0)  # parts that a checkpoint lacks are drawn at random
+        model = open_sentence_transformer(folder or name, "cpu").float()
+    except EncoderError as error:
+        if folder is not None:
+            raise
+        raise EncoderError(
+            f"{option} {name}: 허브에서 가져올 수 없어요. 인터넷 없이 하려면 함께 온 작은 모델을 "
+            f"{option} small로 써 주세요."
+        ) from error
+    if unknown_rate(model.tokenizer) > MAX_UNKNOWN:
+        raise EncoderError(f"{option} {name}: 한국어를 읽지 못하는 모델이에요. 다른 모델을 골라 주세요.")
+    if folder is None or not (folder / "modules.json").is_file():
+        model.max_seq_length = min(int(model.max_seq_length or _LONGEST), _LONGEST)
+    return model, folder
+
+
+def _work(out: Path, sources: Sources, options: Options, data: TrainingData, resume: bool) -> Path:
+    """Return the folder that the state of a run is kept in, new or gone on with.
+
+    Raises:
+        UsageError: there is nothing to resume, or it was begun with other options.
+    """
+    work = out.parent / f".{out.name}.training"
+    begun, identity = work / "run.json", json.dumps(
+        [asdict(options), data.fingerprint, sources.first, sources.teacher, *map(str, sources.pretrain)]
+    )  # fmt: skip
+    if resume and not begun.is_file():
+        raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
+    if resume and begun.read_text(encoding="utf-8") != identity:
+        raise UsageError(
+            f"--resume: {out}의 학습은 다른 옵션이나 데이터로 시작했어요. 그때와 같게 해 주세요."
+        )
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+        private_dir(work)
+        # So that it goes when the dataset is deleted.
+        known = {"kind": "training", "dataset": _dataset(sources.data)}
+        write_private(work / "chatbot.json", json.dumps(known, ensure_ascii=False))
+        write_private(begun, identity)
+    return work
+
+
+def _dataset(data: Sequence[str]) -> str | None:
+    return next((name for name in data if personal_dataset(name)), None)
+
+
+def _dataset_of(kind: Kind, examples: Sequence[Example]) -> Dataset:
+    from datasets import Dataset
+
+    columns = zip(*examples, strict=True)
+    return Dataset.from_dict(
+        {name: list(column) for name, column in zip(_COLUMNS[kind], columns, strict=True)}
+    )
+
+
+def _loss(name: str, model: SentenceTransformer, batch: int) -> torch.nn.Module:
+    """Return the loss of a kind of examples.
+
+    Multiple negatives ranking (Henderson et al. 2017, arXiv:1705.00652), in parts for big batches (Gao et
+    al. 2021, arXiv:2101.06983); for scores CoSENT (Su 2022).
+    """
+    if name == "scores":
+        return CoSENTLoss(model)
+    if batch > _CACHED_ABOVE:
+        return CachedMultipleNegativesRankingLoss(model, scale=_SCALE, mini_batch_size=_PART)
+    return MultipleNegativesRankingLoss(model, scale=_SCALE)
+
+
+def _with_hard_negatives(
+    sets: dict[str, Dataset], model: SentenceTransformer, negatives: int
+) -> dict[str, Dataset]:
+    """Give pairs the texts nearest to their anchors that are wrong; pairs without any stay as they are.
+
+    Not so intents, whose nearest texts are other wordings of the same.
+    """
+    from sentence_transformers.util import mine_hard_negatives
+
+    found: dict[str, Dataset] = {}
+    for kind, rows in sets.items():
+        found[kind] = rows
+        if kind not in ("pairs", "paraphrases"):
+            continue
+        with redirect_stderr(io.StringIO()):  # bars that cannot be switched off
+            mined = mine_hard_negatives(
+                rows, model, num_negatives=negatives, relative_margin=0.05, output_format="n-tuple",
+                batch_size=_PART, verbose=False,
+            )  # fmt: skip
+        if len(mined):
+            known = set(zip(mined["anchor"], mined["positive"], strict=True))
+            left = [
+                n
+                for n, pair in enumerate(zip(rows["anchor"], rows["positive"], strict=True))
+                if pair not in known
+            ]
+            found[f"{kind}_mined"] = mined
+            found[kind] = rows.select(left)
+            if not left:
+                del found[kind]
+    return found
+
+
+def report_lines(figures: dict[str, Any]) -> list[str]:
+    """Return what a fine-tuning gave as Korean lines."""
+    spent = figures["training"]
+    best = f", 가장 좋았던 걸음 {spent['best_step']:,}" if spent["best_step"] else ""
+    lines = [f"학습\t{spent['steps']:,}걸음, {spent['tokens']:,}토큰{best}"]
+    titles = {"top1": "첫째로 찾음", "mrr": "MRR", "spearman": "스피어만 상관", "mean": MEASURE}
+    kinds = {
+        "pairs": "대답 찾기",
+        "paraphrases": "같은 뜻 찾기",
+        "intents": "의도 찾기",
+        "triplets": "따라오는 말 찾기",
+        "scores": "유사도",
+        "sts": "유사도(--sts)",
+    }
+    for half, found in (("검증", figures), ("시험", figures["test"])):
+        for name, value in found["after"].items():
+            kind, _, what = name.rpartition("_")
+            title = " ".join(filter(None, (half, kinds.get(kind), titles[what])))
+            lines.append(f"{title}\t{found['before'][name]:.3f} → {value:.3f}")
+    return lines
