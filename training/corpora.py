@@ -1,37 +1,58 @@
 """Reading the training text: plain lines for pretraining, paraphrases for contrastive training.
 
-The corpora are folders of gzipped files (``pretrain/*.txt.gz``, ``pairs/*.jsonl.gz``); where
-they live is an argument everywhere, since only the recipes need them.
+The corpora are a folder of gzipped files (``pretrain/*.txt.gz``, ``pairs/*.jsonl.gz``, ``chat/*.jsonl.gz``);
+where it lies is an argument everywhere, since only the recipes need it. ``recipes/SOURCES.md`` says where
+each file comes from.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+from chatbot.errors import ChatbotError
 from chatbot.text import squeeze
 
-# Share of each file that pretraining reads. Spoken and everyday Korean counts double;
-# computing documentation and film reviews would otherwise be 70 % of the text.
-PRETRAIN_MIXTURE = {
-    "dialogue": 2.0,
-    "questions_commands": 2.0,
-    "tatoeba": 2.0,
-    "nlu_sentences": 1.0,
-    "ambiguity_sentences": 1.0,
-    "stories": 1.0,
-    "news_comments_none": 1.0,
-    "nsmc_reviews": 0.4,
-    "petitions": 0.4,
-    "book_reviews": 0.5,
-    "news_parallel": 0.5,
-    "docs_ms_human": 0.05,
+# Files of the corpora, each with the keys of its rows and their types; none for plain lines of text.
+Layout = Mapping[str, Mapping[str, Any]]
+
+_LABELLED = {"a": str, "b": str, "label": int}
+_SCORED = {"a": str, "b": str, "score": int | float}
+_STYLED = {"formal": list, "informal": list}
+PARAKQC = "pairs/parakqc_train_sets.jsonl.gz"
+PAIRS: Layout = {
+    PARAKQC: {"set_id": int, "sents": list},
+    "pairs/stylekqc_train_sets.jsonl.gz": _STYLED,
+    "pairs/stylekqc_dev_sets.jsonl.gz": _STYLED,
+    "pairs/stylekqc_test_sets.jsonl.gz": _STYLED,
+    "pairs/question_pair_train.jsonl.gz": _LABELLED,
+    "pairs/tatoeba_same_english.jsonl.gz": _LABELLED,
+    "pairs/sae4k_v1.jsonl.gz": _LABELLED,
+    "pairs/kornli_xnli_dev.jsonl.gz": {"a": str, "b": str, "label": str},
+    "pairs/korsts_train.jsonl.gz": _SCORED,
 }
+# What an encoder is measured on, never trained on.
+KORSTS_DEV = "pairs/korsts_dev.jsonl.gz"
+MEASURED: Layout = {PARAKQC: PAIRS[PARAKQC], KORSTS_DEV: _SCORED}
+# What of the corpora's chat/ is everyday talk; the rest is manuals, songs and evaluation sets.
+CHAT: Layout = {
+    "chat/chatbotdata_train.jsonl.gz": {"q": str, "a": str},
+    "chat/xpersona_ko_valid.jsonl.gz": {"turns": list},
+    "chat/xpersona_ko_test.jsonl.gz": {"turns": list},
+}
+_REMEDY = "받는 곳과 만드는 법은 training/recipes/SOURCES.md에 있어요."
+
+
+class CorpusError(ChatbotError):
+    """A file of the corpora is missing or is not what the recipes expect."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +72,51 @@ def read_jsonl(path: Path) -> Iterator[dict]:
                 yield json.loads(line)
 
 
-def pretraining_lines(corpora: Path, seed: int, mixture: dict[str, float] | None = None) -> list[str]:
+def text_layout(mixture: Mapping[str, float]) -> Layout:
+    """Return the files that a mixture of plain text is made of."""
+    return {f"pretrain/{name}.txt.gz": {} for name in mixture}
+
+
+def corpus_digest(path: Path, keys: Mapping[str, Any]) -> str:
+    """Read a file of the corpora from end to end, make sure of it, and return a digest of what it says.
+
+    Raises:
+        CorpusError: it is missing, damaged or empty, or a row lacks one of ``keys`` in its type.
+    """
+    digest, number = hashlib.sha256(), 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                digest.update(line.encode())
+                if keys and line.strip() and not _has(line, keys):
+                    raise CorpusError(
+                        f"{path} {number}번째 줄: {', '.join(keys)} 항목이 있는 JSON이 아니에요. {_REMEDY}"
+                    )
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path}: 이 파일이 있어야 해요. {_REMEDY}") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: 온전한 UTF-8 gzip 파일이 아니에요. {_REMEDY}") from error
+    if not number:
+        raise CorpusError(f"{path}: 빈 파일이에요. {_REMEDY}")
+    return digest.hexdigest()
+
+
+def _has(line: str, keys: Mapping[str, Any]) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in keys.items())
+
+
+def pretraining_lines(corpora: Path, seed: int, mixture: Mapping[str, float]) -> list[str]:
     """Return shuffled lines of ``corpora/pretrain``, each file weighted by ``mixture``.
 
     A weight of 2 means that every line comes twice, 0.4 that a seeded 40 % of them come once.
     """
     rng = random.Random(seed)
     lines: list[str] = []
-    for name, weight in (mixture or PRETRAIN_MIXTURE).items():
+    for name, weight in mixture.items():
         with gzip.open(corpora / "pretrain" / f"{name}.txt.gz", "rt", encoding="utf-8") as file:
             own = file.read().splitlines()
         whole, part = divmod(weight, 1)
@@ -69,7 +127,7 @@ def pretraining_lines(corpora: Path, seed: int, mixture: dict[str, float] | None
 
 def parakqc_split(corpora: Path, held_out: int, seed: int) -> tuple[list[dict], list[dict]]:
     """Split the ParaKQC sets into ``(training, held out)`` by ``seed``."""
-    sets = sorted(read_jsonl(corpora / "pairs" / "parakqc_train_sets.jsonl.gz"), key=lambda s: s["set_id"])
+    sets = sorted(read_jsonl(corpora / PARAKQC), key=lambda s: s["set_id"])
     random.Random(seed).shuffle(sets)
     return sets[held_out:], sets[:held_out]
 
@@ -110,7 +168,7 @@ def scored_pairs(corpora: Path) -> list[tuple[str, str, float]]:
     return [(row["a"], row["b"], row["score"] / 5) for row in rows]
 
 
-def sample_pairs(sets: list[ParaphraseSet], per_set: dict[str, int], seed: int) -> list[tuple[str, str]]:
+def sample_pairs(sets: list[ParaphraseSet], per_set: Mapping[str, int], seed: int) -> list[tuple[str, str]]:
     """Draw up to ``per_set[source]`` distinct pairs from every set, shuffled."""
     rng = random.Random(seed)
     pairs: list[tuple[str, str]] = []

@@ -24,12 +24,10 @@ from chatbot.privacy import mask
 from chatbot.resources import data_dir
 from chatbot.style import Style
 from chatbot.text import normalise
-from training.corpora import read_jsonl
+from training.corpora import CHAT, read_jsonl
 from training.noise import noisy
 
 _STYLES: tuple[Style, Style] = ("polite", "casual")
-# What of the corpora's chat/ is everyday talk; the rest is manuals, songs and evaluation sets.
-_CORPORA = ("chatbotdata_train", "xpersona_ko_valid", "xpersona_ko_test")
 _NOISE = 0.3  # share of questions with typing noise
 _CHAINED = 0.3  # share of pairs that follow upon another, as in a talk that changes its subject
 _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
@@ -152,8 +150,8 @@ def _pairs(knowledge: Knowledge, rng: random.Random) -> Iterator[Conversation]:
 
 def corpora_conversations(corpora: Path) -> Iterator[Conversation]:
     """Yield the everyday conversations of the corpora, replies in the speech level they show."""
-    for name in _CORPORA:
-        for row in read_jsonl(corpora / "chat" / f"{name}.jsonl.gz"):
+    for name in CHAT:
+        for row in read_jsonl(corpora / name):
             if "q" in row:
                 yield Conversation([Turn("user", row["q"]), Turn("assistant", row["a"])], None)
             else:

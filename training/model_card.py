@@ -59,7 +59,7 @@ def write_encoder_card(folder: Path, facts: dict[str, Any]) -> None:
     scorers, floor = metrics["qa"]["scorers"], metrics["qa"]["floor"]["fused"]
     follow_ups, parakqc = metrics["qa"]["follow_ups"], metrics["parakqc"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in ENCODER_SOURCES)
-    settings = "\n".join(f"| `{name}` | {value} |" for name, value in recipe.items())
+    settings = _settings(recipe)
     card = f"""---
 language: ko
 license: cc-by-sa-4.0
@@ -99,7 +99,7 @@ turn before, in {_pc(follow_ups["without_context"])} without it.
 
 1. WordPiece vocabulary over the pretraining text (NFC, laughter and crying cut to three letters).
 2. First word vectors by factorising the co-occurrence counts (positive PMI).
-3. Masked language modelling: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores.
+3. Masked language modelling: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}.
 4. Contrastive training on paraphrases (multiple negatives ranking) and scored pairs (CoSENT), a
    share of the sentences with typing noise. {_rounds(facts["contrast"])}
 
@@ -143,7 +143,7 @@ def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
     kneser_ney = metrics["kneser_ney"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
-    settings = "\n".join(f"| `{name}` | {value} |" for name, value in recipe.items())
+    settings = _settings(recipe)
     path = folder / "chatbot.json"
     known = json.loads(path.read_text(encoding="utf-8"))
     card = f"""---
@@ -197,13 +197,13 @@ both speech levels, default sampling, seed 1:
 | with special tokens or broken characters | {_pc(replies["broken"])} |
 | in the speech level asked for, of those that show one | {_pc(replies["style_match"])} |
 
-Distinct-1 {replies["distinct_1"]:.3f}, distinct-2 {replies["distinct_2"]:.3f}. On two CPU cores the first token takes
+Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distinct_2"])}. On two CPU cores the first token takes
 {1000 * speed["first_token_seconds"]:.0f} ms, then {speed["tokens_per_second"]:.0f} tokens come a second.
 
 ## Training
 
 1. Character BPE over the pretraining text, NFC.
-2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on two CPU cores{_begun_from(spent.get("earlier"))}.
+2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
 3. Conversations: the corpora's everyday ones once, then our intents and dialogues {_times(chat["epochs"])}, in both
    speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
 4. Our own {_times(reply["epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
@@ -253,8 +253,23 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _pc(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _settings(recipe: dict[str, Any]) -> str:
+    """Return the rows of a recipe's settings."""
+    shown = {
+        name: ", ".join(f"{key} {number:g}" for key, number in value.items())
+        if isinstance(value, dict)
+        else value
+        for name, value in recipe.items()
+    }
+    return "\n".join(f"| `{name}` | {value} |" for name, value in shown.items())
+
+
+def _pc(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.1f} %"
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def derived_card(base: str, licence: str | None, training: dict[str, Any]) -> str:

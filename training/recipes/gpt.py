@@ -1,31 +1,25 @@
 """The small Korean GPT, from raw text to the files that ship.
 
-    python -m training.recipes.gpt vocab    --corpora DIR --work runs/gpt
-    python -m training.recipes.gpt pretrain --corpora DIR --work runs/gpt --minutes 100
-    python -m training.recipes.gpt chat     --corpora DIR --work runs/gpt
-    python -m training.recipes.gpt reply    --work runs/gpt
-    python -m training.recipes.gpt export   --work runs/gpt --out data/models/gpt
-    python -m training.recipes.gpt card     --corpora DIR --work runs/gpt
+    python -m training.recipes.gpt --corpora DIR --out data/models/gpt
 
-Each step reads what the one before it wrote in ``--work``. Training saves its whole state and goes
-on from there when it is started again, so a stopped run loses minutes, not hours.
+does everything in order: ``vocab``, ``pretrain``, ``chat``, ``reply``, ``export``, ``card``. Stopped and
+started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on from the GPT that ships.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
 import typer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from chatbot import __version__
-from chatbot.errors import ChatbotError
+from chatbot.errors import UsageError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import (
     load_model,
@@ -37,15 +31,15 @@ from chatbot.models.format import MARKERS, MarkerFormat, add_markers
 from chatbot.models.generator import Generator
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, next_token_loss, settle_generation, train_on
-from training.corpora import pretraining_lines
-from training.dialogues import corpora_conversations, own_conversations
-from training.loop import fit
+from training.corpora import CHAT, Layout, pretraining_lines, text_layout
+from training.dialogues import Conversation, corpora_conversations, own_conversations
+from training.loop import Spent, fit
 from training.muon import Muon
+from training.recipes import steps as common
+from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
-
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 # In KoGPT-2's order as far as it is known, so that code for one reads like code for the other.
 SPECIALS = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
@@ -53,7 +47,7 @@ BOS, EOS, UNK, PAD = range(4)
 
 # Share of each corpus that pretraining reads: spoken and everyday Korean first. Together about
 # 18 million characters, what two cores read about once or twice in 100 minutes.
-MIXTURE = {
+MIXTURE: Mapping[str, float] = {
     "dialogue": 2.0,
     "questions_commands": 1.0,
     "tatoeba": 2.0,
@@ -69,9 +63,12 @@ MIXTURE = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what the GPT becomes; written into its model card."""
+class Recipe(common.Recipe):
+    """Everything that decides what the GPT becomes; as it stands, the one that ships."""
 
+    minutes: float = 100
+    seed: int = 20261121
+    mixture: Mapping[str, float] = field(default_factory=lambda: MIXTURE)
     vocab_size: int = 8_000
     alphabet: int = 2_200
     hidden: int = 256
@@ -80,6 +77,7 @@ class Recipe:
     positions: int = 256
     longest_line: int = 100
     batch_tokens: int = 2048
+    dropout: float = 0.0  # the text is seen about once: it would only cost
     # Muon (Jordan et al. 2024) on the matrices of the blocks, AdamW on the rest
     muon_rate: float = 5e-3
     adamw_rate: float = 3e-3
@@ -89,144 +87,155 @@ class Recipe:
     chat_scale: float = 0.4
     chat_epochs: int = 5
     chat_longest: int = 200
+    chat_batch_tokens: int = 2048
+    conversations: int | None = None  # of an epoch; all
     # then our own again, learning from the replies alone: what to say to what was said
     reply_epochs: int = 4
     sampling_temperature: float = 0.3
-    seed: int = 20261121
 
 
-RECIPE = Recipe()
+SIZES = {
+    "cpu": Recipe(),
+    # For one modern GPU and half an hour: 27 million weights, the whole text several times over.
+    "gpu": Recipe(
+        minutes=15,
+        mixture={**MIXTURE, "nsmc_reviews": 1.0, "petitions": 1.0, "book_reviews": 1.0, "news_parallel": 1.0},
+        vocab_size=16_000, alphabet=2_600, hidden=448, layers=8, heads=7, batch_tokens=32_768, dropout=0.1,
+        chat_batch_tokens=8_192,
+    ),
+    "smoke": Recipe(
+        minutes=0.05,
+        vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
+        chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1,
+    ),
+}  # fmt: skip
 
-Corpora = Annotated[Path, typer.Option(help="Folder with pretrain/ and chat/.", exists=True, file_okay=False)]
-Work = Annotated[Path, typer.Option(help="Where the steps keep their files.")]
 
-
-@app.command()
-def vocab(corpora: Corpora, work: Work) -> None:
-    """Train the tokenizer: BPE over characters with a metaspace, as KoGPT-2's."""
+def vocab(job: Job[Recipe]) -> dict[str, Any]:
+    """Train the tokenizer, a BPE over characters with a metaspace as KoGPT-2's; or take the base's."""
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
+    forget_tokenised(job.work)
+    if job.base:
+        tokenizer = load_tokenizer(job.base)
+        tokenizer.save_pretrained(job.work / "tokenizer")
+        return {"pieces": len(tokenizer)}
+    recipe = job.recipe
+    bare = Tokenizer(models.BPE(unk_token="<unk>"))
+    bare.normalizer = normalizers.NFC()
+    bare.pre_tokenizer = pre_tokenizers.Metaspace()
+    bare.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
-        vocab_size=RECIPE.vocab_size - len(MARKERS),
-        limit_alphabet=RECIPE.alphabet,
+        vocab_size=recipe.vocab_size - len(MARKERS),
+        limit_alphabet=recipe.alphabet,
         special_tokens=SPECIALS,
         # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
         initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(pretraining_lines(corpora, RECIPE.seed, MIXTURE), trainer)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+    bare.train_from_iterator(_text(job), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare,
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
         pad_token="<pad>",
         mask_token="<mask>",
-        model_max_length=RECIPE.positions,
+        model_max_length=recipe.positions,
     )
-    add_markers(wrapped)
-    wrapped.save_pretrained(work / "tokenizer")
-    typer.echo(f"vocabulary: {len(wrapped)} pieces")
+    add_markers(tokenizer)
+    tokenizer.save_pretrained(job.work / "tokenizer")
+    return {"pieces": len(tokenizer)}
 
 
-@app.command()
-def pretrain(
-    corpora: Corpora,
-    work: Work,
-    minutes: Annotated[float, typer.Option(help="Time to train in all, over every restart.")] = 100,
-    save_every: Annotated[float, typer.Option(help="Minutes between saved states.")] = 5,
-    base: Annotated[
-        Path | None, typer.Option(help="Checkpoint with the same tokenizer to go on from.", file_okay=False)
-    ] = None,
-) -> None:
-    """Pretrain on plain text, one line a sequence, for a fixed time; restart to go on."""
-    torch.manual_seed(RECIPE.seed)
-    if base:
-        load_tokenizer(base).save_pretrained(work / "tokenizer")
-    tokenizer = load_tokenizer(work / "tokenizer")
-    ids, starts = tokenised_lines(
-        work,
-        lambda: pretraining_lines(corpora, RECIPE.seed, MIXTURE),
-        RECIPE.longest_line,
-        around=([BOS], [EOS]),
-    )
-    batches = Batches(ids, starts, batch_tokens=RECIPE.batch_tokens, pad=PAD, seed=RECIPE.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(base, torch.float32, len(tokenizer)) if base else fresh_model(tokenizer)
-    torch.nn.Module.to(model, device)  # the library's own wrapper hides the signature
+def _text(job: Job[Recipe]) -> list[str]:
+    return pretraining_lines(job.corpora, job.recipe.seed, job.recipe.mixture)
+
+
+def pretrain(job: Job[Recipe]) -> dict[str, Any]:
+    """Pretrain on plain text, one line a sequence, for a fixed time."""
+    recipe = job.recipe
+    torch.manual_seed(recipe.seed)
+    tokenizer = load_tokenizer(job.work / "tokenizer")
+    ids, starts = tokenised_lines(job.work, lambda: _text(job), recipe.longest_line, around=([BOS], [EOS]))
+    batches = Batches(ids, starts, batch_tokens=recipe.batch_tokens, pad=PAD, seed=recipe.seed)
+    model = _on_device(_base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        batch = batches[step].to(device)
-        yield next_token_loss(model, batch, batch != PAD, RECIPE.seed + step), batch.numel()
+        batch = batches[step].to(model.device)
+        yield next_token_loss(model, batch, batch != PAD, recipe.seed + step), batch.numel()
 
+    scale = recipe.continued_scale if job.base else 1.0
     spent = fit(
-        model, losses_of, optimizers(model, RECIPE.continued_scale if base else 1.0), work / "pretrain.pt",
-        minutes=minutes, warmup=RECIPE.warmup, save_every=save_every,
+        model, losses_of, optimizers(model, recipe, scale), job.work / "pretrain.pt",
+        minutes=recipe.minutes, warmup=recipe.warmup, save_every=SAVE_EVERY, identity=job.started_from,
     )  # fmt: skip
-    model.save_pretrained(work / "pretrained")
-    tokenizer.save_pretrained(work / "pretrained")
-    facts: dict[str, Any] = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60}
-    if base:
-        facts["earlier"] = read_description(base).get("training", {})
-    (work / "pretrain.json").write_text(json.dumps(facts))
+    model.save_pretrained(job.work / "pretrained")
+    earlier = {"earlier": read_description(job.base).get("training", {})} if job.base else {}
+    return {**_facts(spent), **earlier}
 
 
-@app.command()
-def chat(
-    corpora: Corpora,
-    work: Work,
-    epochs: Annotated[int, typer.Option(help="Times through our own words.")] = RECIPE.chat_epochs,
-) -> None:
+def _base_model(job: Job[Recipe], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    assert job.base
+    model: Any = load_model(job.base, torch.float32, len(tokenizer))
+    shape = (getattr(model.config, "n_embd", None), getattr(model.config, "n_layer", None))
+    if shape != (job.recipe.hidden, job.recipe.layers):
+        raise UsageError(f"--base {job.base}: 레시피와 크기가 달라요. --size를 확인해 주세요.")
+    return model
+
+
+def _on_device(model: PreTrainedModel) -> PreTrainedModel:
+    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")  # the library's hides the type
+    return model
+
+
+def _facts(spent: Spent) -> dict[str, Any]:
+    return {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "machine": machine()}
+
+
+def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    recipe = job.recipe
+    own = [own_conversations(None, recipe.seed + epoch) for epoch in range(recipe.chat_epochs)]
+    return [list(islice(every, recipe.conversations)) for every in (corpora_conversations(job.corpora), *own)]
+
+
+def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    recipe = job.recipe
+    own = [own_conversations(None, recipe.seed + 100 + epoch) for epoch in range(recipe.reply_epochs)]
+    return [list(islice(every, recipe.conversations)) for every in own]
+
+
+def chat(job: Job[Recipe]) -> dict[str, Any]:
     """Fine-tune on conversations: the corpora's first, then our own in both speech levels."""
-    tokenizer = load_tokenizer(work / "tokenizer")
-    model = load_model(work / "pretrained", torch.float32, len(tokenizer))
-    course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(corpora_conversations(corpora))]
-        + [list(own_conversations(None, RECIPE.seed + epoch)) for epoch in range(epochs)],
-        longest=RECIPE.chat_longest,
-        batch_tokens=RECIPE.batch_tokens,
-    )
-    _train(course, model, work, "chat", whole=True, epochs=epochs)
+    spent = _train(job, "pretrained", "chat", _chat_epochs(job), whole=True)
+    return {**_facts(spent), "epochs": job.recipe.chat_epochs}
 
 
-@app.command()
-def reply(
-    work: Work,
-    epochs: Annotated[int, typer.Option(help="Times through our own words.")] = RECIPE.reply_epochs,
-) -> None:
+def reply(job: Job[Recipe]) -> dict[str, Any]:
     """Go on with our own conversations, the loss on the replies alone."""
-    tokenizer = load_tokenizer(work / "tokenizer")
-    model = load_model(work / "chat", torch.float32, len(tokenizer))
-    first = RECIPE.seed + 100
-    course = Curriculum(
-        MarkerFormat(tokenizer),
-        [list(own_conversations(None, first + epoch)) for epoch in range(epochs)],
-        longest=RECIPE.chat_longest,
-        batch_tokens=RECIPE.batch_tokens,
-    )
-    _train(course, model, work, "reply", whole=False, epochs=epochs)
+    spent = _train(job, "chat", "reply", _reply_epochs(job), whole=False)
+    return {**_facts(spent), "epochs": job.recipe.reply_epochs}
 
 
 def _train(
-    course: Curriculum, model: PreTrainedModel, work: Path, step: str, *, whole: bool, epochs: int
-) -> None:
-    """Train a step of the recipe; its state, its facts and its model go by its name."""
-    spent = train_on(
-        course, model, optimizers(model, RECIPE.chat_scale), work / f"{step}.pt",
-        whole=whole, identity=str(RECIPE),
+    job: Job[Recipe], start: str, step: str, epochs: list[list[Conversation]], *, whole: bool
+) -> Spent:
+    """Train the model in the folder ``start`` of the work; the result and its state go by the step's name."""
+    tokenizer = load_tokenizer(job.work / "tokenizer")
+    model = _on_device(load_model(job.work / start, torch.float32, len(tokenizer)))
+    course = Curriculum(
+        MarkerFormat(tokenizer), epochs,
+        longest=job.recipe.chat_longest, batch_tokens=job.recipe.chat_batch_tokens,
     )  # fmt: skip
-    facts = {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "epochs": epochs}
-    (work / f"{step}.json").write_text(json.dumps(facts))
-    model.save_pretrained(work / step)
+    spent = train_on(
+        course, model, optimizers(model, job.recipe, job.recipe.chat_scale), job.work / f"{step}.pt",
+        whole=whole, identity=job.identity,
+    )  # fmt: skip
+    model.save_pretrained(job.work / step)
+    return spent
 
 
-@app.command()
-def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that ships.")]) -> None:
+def export(job: Job[Recipe]) -> dict[str, Any]:
     """Write what ships: a calibrated float16 checkpoint that plain transformers opens.
 
     Going over the same words many times makes a model sure of itself beyond reason. Dividing its
@@ -235,67 +244,56 @@ def export(work: Work, out: Annotated[Path, typer.Option(help="The folder that s
     """
     from training.evaluate_gpt import best_temperature
 
-    tokenizer = load_tokenizer(work / "tokenizer")
+    tokenizer = load_tokenizer(job.work / "tokenizer")
     add_markers(tokenizer)  # and today's chat template
-    model: Any = load_model(work / "reply", torch.float32, len(tokenizer))
-    settle_generation(model, tokenizer, temperature=RECIPE.sampling_temperature)
+    model: Any = load_model(job.work / "reply", torch.float32, len(tokenizer))
+    settle_generation(model, tokenizer, temperature=job.recipe.sampling_temperature)
     facts = {"version": __version__, "base_model": None}
-    save_checkpoint(out, model, tokenizer, facts, "")
-    found = best_temperature(Generator(str(out), "cpu"))
+    save_checkpoint(job.out, model, tokenizer, facts, "")
+    found = best_temperature(Generator(str(job.out), "cpu"))
     with torch.no_grad():
         for parameter in model.transformer.ln_f.parameters():
             parameter /= found
-    save_checkpoint(out, model.half(), tokenizer, {**facts, "calibration_temperature": found}, "")
-    out.chmod(0o755)  # nothing private in it, and everybody is to read what ships
-    for path in out.iterdir():
-        path.chmod(0o644)
-    typer.echo(f"temperature {found:.2f}")
+    save_checkpoint(job.out, model.half(), tokenizer, {**facts, "calibration_temperature": found}, "")
+    open_to_all(job.out)
+    return {"temperature": found}
 
 
-@app.command()
-def card(
-    corpora: Corpora,
-    work: Work,
-    out: Annotated[Path, typer.Option(help="The folder that ships.")] = Path("data/models/gpt"),
-) -> None:
+def card(job: Job[Recipe]) -> dict[str, Any]:
     """Measure what ships, beside a Kneser-Ney model of the same text, and write its model card."""
     from training.evaluate_gpt import evaluate_gpt, kneser_ney_bits
     from training.model_card import write_gpt_card
 
-    spent = {step: json.loads((work / f"{step}.json").read_text()) for step in ("pretrain", "chat", "reply")}
-    read = pretraining_lines(corpora, RECIPE.seed, MIXTURE)
-    for conversations in (
-        corpora_conversations(corpora),
-        *(own_conversations(None, RECIPE.seed + epoch) for epoch in range(spent["chat"]["epochs"])),
-        *(own_conversations(None, RECIPE.seed + 100 + epoch) for epoch in range(spent["reply"]["epochs"])),
-    ):
+    read = _text(job)
+    for conversations in (*_chat_epochs(job), *_reply_epochs(job)):
         read += [turn.text for conversation in conversations for turn in conversation.turns]
     facts = {
-        "recipe": asdict(RECIPE),
-        "training": spent,
+        "recipe": asdict(job.recipe),
+        "training": {step: job.facts(step) for step in ("pretrain", "chat", "reply")},
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
-            **evaluate_gpt(model=str(out), device="cpu"),
+            **evaluate_gpt(model=str(job.out), device="cpu"),
             "kneser_ney": kneser_ney_bits(read),
         },
     }
-    write_gpt_card(out, facts)
+    write_gpt_card(job.out, facts)
     typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
+    return {}
 
 
-def fresh_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+def fresh_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     """Return an untrained GPT-2 of the recipe's size."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
         vocab_size=len(tokenizer),
-        n_positions=RECIPE.positions,
-        n_embd=RECIPE.hidden,
-        n_layer=RECIPE.layers,
-        n_head=RECIPE.heads,
-        resid_pdrop=0.0,  # the text is seen about once: dropout would only cost
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        n_positions=recipe.positions,
+        n_embd=recipe.hidden,
+        n_layer=recipe.layers,
+        n_head=recipe.heads,
+        resid_pdrop=recipe.dropout,
+        embd_pdrop=recipe.dropout,
+        attn_pdrop=recipe.dropout,
         bos_token_id=BOS,
         eos_token_id=EOS,
         pad_token_id=PAD,
@@ -303,7 +301,7 @@ def fresh_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config)
 
 
-def optimizers(model: torch.nn.Module, scale: float) -> list[torch.optim.Optimizer]:
+def optimizers(model: torch.nn.Module, recipe: Recipe, scale: float = 1.0) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the blocks and AdamW for everything else.
 
     At this size Muon learns from the same text what takes AdamW about twice as much (LOG.md).
@@ -312,19 +310,25 @@ def optimizers(model: torch.nn.Module, scale: float) -> list[torch.optim.Optimiz
     inside = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in inside]
     return [
-        Muon(matrices, lr=scale * RECIPE.muon_rate, weight_decay=0.01),
-        torch.optim.AdamW(rest, lr=scale * RECIPE.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
+        Muon(matrices, lr=scale * recipe.muon_rate, weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=scale * recipe.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
-def main() -> None:
-    """Run the recipe's commands; our own errors are one sentence."""
-    try:
-        app()
-    except ChatbotError as error:
-        typer.echo(f"오류: {error}", err=True)
-        sys.exit(error.exit_code)
+def _reads_text(recipe: Recipe) -> Layout:
+    return text_layout(recipe.mixture)
 
+
+_CHAT = ("chat_scale", "chat_epochs", "chat_longest", "chat_batch_tokens", "conversations")
+STEPS: list[Step[Recipe]] = [
+    Step("vocab", vocab, corpora=_reads_text),
+    Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
+    Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues")),
+    Step("reply", reply, ("reply_epochs",), data=("qa", "dialogues")),
+    Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
+    Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),
+]
+app = recipe_app("gpt", SIZES, STEPS, "함께 나가는 작은 한국어 GPT를 처음부터 만들기.")
 
 if __name__ == "__main__":
-    main()
+    app()
