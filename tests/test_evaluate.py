@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chatbot.chatlogs.importing import Request, import_exports
 from chatbot.errors import ChatbotError
+from chatbot.knowledge import load_knowledge
 from chatbot.models.encoder import load_encoder
+from chatbot.screens.evaluation import report_lines
 from tests.conftest import Run
-from training.evaluate import evaluate_retrieval, report_lines, sts_spearman
+from training.evaluate import evaluate_retrieval, sts_spearman
+from training.metrics import chrf, style_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +29,7 @@ def test_what_ships_beats_the_baseline(figures: dict) -> None:
     assert scorers["fused"]["top1"] >= scorers["tfidf"]["top1"] + 0.03
     for found in scorers.values():
         assert found["top1"] <= found["mrr"] <= 1
+        assert 100 * found["top1"] < found["chrf"] < 100  # a right answer is one of its own references
 
 
 def test_the_turn_before_helps(figures: dict) -> None:
@@ -40,8 +45,65 @@ def test_the_floor_declines_more_strangers_than_friends(figures: dict) -> None:
 
 
 def test_the_report_says_it_in_korean(figures: dict) -> None:
-    text = "\n".join(report_lines(figures))
-    assert all(word in text for word in ("dense", "tfidf", "fused", "MRR", "범위 밖", "ms"))
+    lines = report_lines(figures)
+    shown = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    assert shown["찾기 (retrieval)"].split("\t") == list(figures["scorers"])
+    columns = figures["scorers"].values()
+    assert shown["맞는 답이 첫째 (top-1)"] == "\t".join(f"{100 * f['top1']:.1f} %" for f in columns)
+    assert shown["평균 역순위 (MRR)"] == "\t".join(f"{f['mrr']:.3f}" for f in columns)
+    assert shown["한 질문에 걸린 시간 (p95)"] == f"{figures['latency_ms']['p95']:.1f} ms"
+    assert any("범위 밖" in line for line in lines)
+
+
+def test_a_dataset_is_measured_by_its_last_part_and_by_words(tmp_path: Path) -> None:
+    questions = ("밥 먹었어?", "어디야?", "뭐 해?", "졸려?")
+    answers = ("응 먹었어", "집이야", "그냥 있어", "아니 괜찮아")
+    rows = ["Date,User,Message"]
+    for n in range(112):
+        day = f"2024-{1 + n // 28:02d}-{1 + n % 28:02d} 20:00"
+        rows.append(f'{day}:01,"나","{n} {questions[n % 4]}"')  # no pair is kept twice
+        rows.append(f'{day}:40,"다빈","{answers[n % 4]}"')
+    path = tmp_path / "talk.csv"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    import_exports([path], Request("다빈", ("나",), "다빈"))
+    found = evaluate_retrieval(data="다빈")
+    assert found["test_wordings"] > 5 and "follow_ups" not in found
+    fused = found["scorers"]["fused"]
+    assert fused["top1"] > 0.8 and fused["chrf"] > 80
+    assert found["floor"]["fused"]["accuracy_when_answered"] >= fused["top1"]
+
+
+def test_chrf_is_that_of_sacrebleu_with_every_text_against_its_own_references() -> None:
+    from sacrebleu.metrics import CHRF
+
+    texts = ["밥 먹었어?", "응", "집에 가는 중이야"]
+    expected = CHRF().corpus_score(texts, [["밥 먹었니?", "응", "집에 가고 있어"], ["밥은?", None, "집"]])
+    found = chrf(texts, [["밥 먹었니?", "밥은?"], ["응"], ["집에 가고 있어", "집"]])
+    assert found == pytest.approx(expected.score) and 0 < found < 100
+    assert chrf(texts, [[text] for text in texts]) == pytest.approx(100)
+
+
+def test_the_speech_level_of_our_own_answers_is_told(tmp_path: Path, run: Run) -> None:
+    rows = [
+        {"formal": list(intent.answers.polite), "informal": list(intent.answers.casual)}
+        for intent in load_knowledge().intents[::40]
+    ]
+    path = tmp_path / "styles.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    found = style_accuracy(path)
+    assert found["sentences"] > 200 and min(found["accuracy"], found["polite"], found["casual"]) > 0.95
+    path.write_text(
+        '{"formal": ["그래", "가요"], "informal": ["가요", "가자", "왔어", "ㅋㅋ"]}\n', encoding="utf-8"
+    )
+    found = style_accuracy(path)
+    assert (found["polite"], found["casual"], found["accuracy"]) == (0.5, 0.5, 0.5)
+    own = tmp_path / "own.csv"
+    own.write_text("question,answer\n비가 온다,우산\n비 오네,우산\n", encoding="utf-8")
+    done = run("evaluate", "--data", str(own), "--styles", str(path))
+    assert done.returncode == 0 and "존댓말 (formal)\t50.0 %" in done.stdout, done.stderr
+    path.write_text('{"formal": ["가요"], "informal": []}\n', encoding="utf-8")
+    with pytest.raises(ChatbotError, match="styles"):
+        style_accuracy(path)
 
 
 def test_data_without_test_wordings_leaves_one_out(tmp_path: Path) -> None:

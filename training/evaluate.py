@@ -7,21 +7,55 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from chatbot.datasets import Dataset
+from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import ChatbotError
 from chatbot.index import SCORERS, Index, Scorer, Similarities, leave_one_out, open_index
-from chatbot.knowledge import Knowledge, follow_ups, labelled_lines, load_knowledge
+from chatbot.knowledge import (
+    Entry,
+    Knowledge,
+    follow_ups,
+    labelled_lines,
+    load_knowledge,
+    personal_dataset,
+)
 from chatbot.models.encoder import Encoder, Progress, load_encoder
+from chatbot.style import reply_style
+from chatbot.text import same_words
 from chatbot.tfidf import Tfidf
 from training.corpora import parakqc_split, read_jsonl
+from training.metrics import chrf, latency
 
 # An intent of this topic is itself a way of saying "that I cannot know".
 DECLINING_TOPIC = "limits"
+_MOST_LINES = 1000  # of a dataset
+
+
+class Sought(NamedTuple):
+    """A test line: how near it is to every entry, whose answer is right, which rows it may not find."""
+
+    text: str
+    near: Similarities
+    source: str
+    left_out: Sequence[int]
+
+
+class Found(NamedTuple):
+    """What a scorer finds for every test line: the best scores, their rows, ranks of the right answers.
+
+    A rank is 0 where the right answer was not there to be found.
+    """
+
+    scores: np.ndarray
+    rows: np.ndarray
+    ranks: np.ndarray
 
 
 def evaluate_retrieval(
@@ -33,24 +67,37 @@ def evaluate_retrieval(
 ) -> dict[str, Any]:
     """Return every figure of the retrieval backend as one dictionary (shares in 0..1, times in ms).
 
-    Data without test wordings of its own is measured by leaving one wording of an answer out.
+    Data without test wordings of its own is measured by leaving one wording of an answer out; an imported
+    dataset by its last part in time, where the right answer is any in the same words.
+
+    Raises:
+        ChatbotError: the data has nothing to measure with.
     """
     knowledge = load_knowledge(data)
     model = load_encoder(encoder, device)
     index = open_index(knowledge, model, progress)
-    lines = [(text, source, -1) for text, source in knowledge.held_out("test")]
-    lines = lines or leave_one_out(knowledge.entries)
+    dataset = personal_dataset(data)
+    if dataset:
+        index.entries = _by_answer(index.entries)
+        lines = _last_part(index, dataset)
+    else:
+        lines = [(text, source, ()) for text, source in knowledge.held_out("test")]
+        lines = lines or [(text, source, (row,)) for text, source, row in leave_one_out(knowledge.entries)]
     if not lines:
         raise ChatbotError(
             f"{knowledge.name}: 잴 수 있는 질문이 없어요. "
-            "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
-        )
-    milliseconds: list[float] = []
-    found: list[tuple[Similarities, str, int]] = []
+            + ("대화를 더 가져와 주세요." if dataset else
+               "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요.")
+        )  # fmt: skip
+    seconds: list[float] = []
+    sought: list[Sought] = []
     for text, source, left_out in lines:
         started = time.perf_counter()
-        found.append((index.compare(text), source, left_out))
-        milliseconds.append(1000 * (time.perf_counter() - started))
+        sought.append(Sought(text, index.compare(text), source, left_out))
+        seconds.append(time.perf_counter() - started)
+        if progress:
+            progress(len(seconds), len(lines))
+    found = {scorer: _find(index, sought, scorer) for scorer in SCORERS}
     figures: dict[str, Any] = {
         "backend": "retrieval",
         "notes": model.notes,
@@ -58,17 +105,14 @@ def evaluate_retrieval(
         "data": knowledge.name,
         "entries": len(knowledge.entries),
         "test_wordings": len(lines),
-        "scorers": {scorer: _ranking(index, found, scorer) for scorer in SCORERS},
+        "scorers": {scorer: _ranking(index, sought, found[scorer]) for scorer in SCORERS},
         "calibration": {
             "dense_weight": index.calibration.dense_weight,
             "context_weight": index.calibration.context_weight,
             "context_pivot": index.calibration.context_pivot,
         },
-        "floor": {scorer: _floor(index, knowledge, found, scorer) for scorer in SCORERS},
-        "latency_ms": {
-            "median": float(np.median(milliseconds)),
-            "p95": float(np.percentile(milliseconds, 95)),
-        },
+        "floor": _floors(index, knowledge, found),
+        "latency_ms": latency(seconds),
     }
     if data is None:
         figures["follow_ups"] = _follow_ups(index)
@@ -77,43 +121,82 @@ def evaluate_retrieval(
     return figures
 
 
-def _ranking(
-    index: Index, found: Iterable[tuple[Similarities, str, int]], scorer: Scorer
-) -> dict[str, float]:
-    """Return top-1 accuracy and mean reciprocal rank of the right answer among all answers."""
-    ranks = []
-    for similarities, source, left_out in found:
-        scores = index.score(similarities, scorer)
-        if left_out >= 0:
-            scores[left_out] = -1.0
-        order = dict.fromkeys(index.entries[int(i)].answers.source for i in np.argsort(-scores))
-        ranks.append(list(order).index(source) + 1)
-    reciprocal = 1 / np.array(ranks)
-    return {"top1": float((reciprocal == 1).mean()), "mrr": float(reciprocal.mean())}
+def _by_answer(entries: Sequence[Entry]) -> list[Entry]:
+    """Return entries whose answers have their own words for a source: the same words are as right."""
+    return [
+        replace(entry, answers=replace(entry.answers, source=same_words(entry.answers.polite[0])))
+        for entry in entries
+    ]
 
 
-def _floor(
-    index: Index, knowledge: Knowledge, found: list[tuple[Similarities, str, int]], scorer: Scorer
-) -> dict[str, float]:
+def _last_part(index: Index, dataset: Dataset) -> list[tuple[str, str, Sequence[int]]]:
+    """Return test questions of a dataset, none of the test part to be found."""
+    splits = [row["split"] for row in read_jsonl(dataset.pairs)][-len(index.entries) :]
+    rows = [row for row, split in enumerate(splits) if split == "test"]
+    chosen = rows[:: max(1, len(rows) // _MOST_LINES)]
+    entries = index.entries
+    return [(entries[row].question, entries[row].answers.source, rows) for row in chosen]
+
+
+def _find(index: Index, sought: Sequence[Sought], scorer: Scorer) -> Found:
+    """Look for every line; the rank of an answer is that of the best of its wordings, ties at the end."""
+    sources, group = np.unique([entry.answers.source for entry in index.entries], return_inverse=True)
+    together = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[together], np.arange(len(sources)))
+    tops = np.empty(len(sought))
+    rows = np.empty(len(sought), dtype=int)
+    ranks = np.empty(len(sought), dtype=int)
+    for number, line in enumerate(sought):
+        scores = index.score(line.near, scorer)
+        scores[list(line.left_out)] = -np.inf
+        rows[number] = scores.argmax()
+        tops[number] = scores[rows[number]]
+        best = np.maximum.reduceat(scores[together], starts)
+        right = best[np.searchsorted(sources, line.source)]
+        ranks[number] = (best >= right).sum() if np.isfinite(right) else 0
+    return Found(tops, rows, ranks)
+
+
+def _ranking(index: Index, sought: Sequence[Sought], found: Found) -> dict[str, float]:
+    """Return top-1 accuracy, mean reciprocal rank of the right answer, and chrF of the best one to it."""
+    reciprocal = np.where(found.ranks > 0, 1 / np.maximum(found.ranks, 1), 0.0)
+    by_source = {entry.answers.source: entry.answers for entry in index.entries}
+    said, right = [], []
+    for line, row in zip(sought, found.rows, strict=True):
+        style = reply_style(Conversation(turns=[Turn("user", line.text)]))
+        said.append(index.entries[row].answers.in_style(style)[0])
+        right.append(by_source[line.source].in_style(style))
+    return {
+        "top1": float((found.ranks == 1).mean()),
+        "mrr": float(reciprocal.mean()),
+        "chrf": chrf(said, right),
+    }
+
+
+def _floors(index: Index, knowledge: Knowledge, found: Mapping[Scorer, Found]) -> dict[str, dict[str, float]]:
     """Return what happens at the floor: in domain, out of domain, and on everyday lines no intent covers."""
-    floor = index.calibration.floor(scorer)
     topics = {intent.id: intent.topic for intent in knowledge.intents}
+    strange = {
+        name: [index.compare(text) for text, label in labelled_lines("unseen", "test") if label == name]
+        for name in ("ood", "unseen")
+    }
 
-    known = [(index.best(own, scorer, left_out=left_out), source) for own, source, left_out in found]
-    answered = [(top == source) for (score, top), source in known if score >= floor]
-
-    def declined(label: str) -> float:
-        texts = [text for text, own in labelled_lines("unseen", "test") if own == label]
-        tops = [index.best(index.compare(text), scorer) for text in texts]
+    def declined(name: str, scorer: Scorer) -> float:
+        floor = index.calibration.floor(scorer)
+        tops = [index.best(near, scorer) for near in strange[name]]
         return float(np.mean([s < floor or topics.get(source) == DECLINING_TOPIC for s, source in tops]))
 
-    return {
-        "floor": floor,
-        "coverage": len(answered) / len(known),
-        "accuracy_when_answered": float(np.mean(answered)) if answered else 0.0,
-        "ood_declined": declined("ood"),
-        "unseen_declined": declined("unseen"),
-    }
+    figures: dict[str, dict[str, float]] = {}
+    for scorer, own in found.items():
+        answered = own.scores >= index.calibration.floor(scorer)
+        figures[scorer] = {
+            "floor": index.calibration.floor(scorer),
+            "coverage": float(answered.mean()),
+            "accuracy_when_answered": float((own.ranks[answered] == 1).mean()) if answered.any() else 0.0,
+            "ood_declined": declined("ood", scorer),
+            "unseen_declined": declined("unseen", scorer),
+        }
+    return figures
 
 
 def _follow_ups(index: Index) -> dict[str, float]:
@@ -195,32 +278,3 @@ def _sts_rows(path: Path) -> list[tuple[str, str, float]]:
             table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             return [(row["sentence1"], row["sentence2"], float(row["score"])) for row in table]
     return [(row["a"], row["b"], float(row["score"])) for row in read_jsonl(path)]
-
-
-def report_lines(figures: dict[str, Any]) -> list[str]:
-    """Return the figures as Korean text, a line each."""
-    lines = [
-        f"인코더 {figures['encoder']} · 데이터 {figures['data']} · 색인된 질문 {figures['entries']}개",
-        f"시험 질문 {figures['test_wordings']}개",
-        "",
-        "방식     top-1   MRR",
-    ]
-    lines += [f"{s:<8} {f['top1']:6.1%}  {f['mrr']:.3f}" for s, f in figures["scorers"].items()]
-    lines += ["", "방식     문턱    답함    답한 것 중 맞음  범위 밖 거절  처음 보는 말 거절"]
-    lines += [
-        f"{s:<8} {f['floor']:.3f}  {f['coverage']:6.1%}  {f['accuracy_when_answered']:14.1%}  "
-        f"{f['ood_declined']:11.1%}  {f['unseen_declined']:16.1%}"
-        for s, f in figures["floor"].items()
-    ]
-    if "follow_ups" in figures:
-        f = figures["follow_ups"]
-        lines += [
-            "",
-            f"이어지는 말 {f['items']}개: "
-            f"앞말을 보면 {f['with_context']:.1%}, 안 보면 {f['without_context']:.1%}",
-        ]
-    if "sts" in figures:
-        lines.append(f"{figures['sts']['file']} 스피어만 상관 {figures['sts']['spearman']:.1f}")
-    latency = figures["latency_ms"]
-    lines += ["", f"한 질문에 {latency['median']:.1f}ms (95% {latency['p95']:.1f}ms)"]
-    return lines

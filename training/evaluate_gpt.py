@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from chatbot.backends.gpt import GptBackend
 from chatbot.dialogue import Conversation, Reply, Turn
 from chatbot.errors import ChatbotError
-from chatbot.knowledge import held_out_dialogues, load_dialogues, prompts
+from chatbot.knowledge import held_out_dialogues, prompts
 from chatbot.models.format import MarkerFormat
 from chatbot.style import Style, reply_style, speech_level
 from chatbot.text import squeeze
+from training.dialogues import Conversation as Dialogue
+from training.held_out import TrueReply, held_out, true_replies
 from training.kneser_ney import UNKNOWN_BITS, KneserNey, bits_per_character
+from training.metrics import chrf, latency
+from training.ranking import ranking
 
 if TYPE_CHECKING:
-    from chatbot.models.generator import Generator
+    from chatbot.models.generator import Generator, Sampling
 
 STYLES: tuple[Style, Style] = ("polite", "casual")
-_STREAMED = 20  # replies timed one by one
+CONTEXTS = 100  # replies that are generated anew and sought among others
+_STREAMED = 40  # replies timed one by one
 # The same three characters or more, three times over; laughter is one character over and over.
 _LOOP = re.compile(r"(?=(.{2,40}?[^\s])\1\1)")
 # What must never be seen: replacement characters, and pieces such as <|end|>, <unused3> or [MASK].
 _BROKEN = re.compile(r"\ufffd|<[/|]?\w+\|?>|\[[A-Z]+\]")
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -57,68 +66,117 @@ def evaluate_gpt(
     device: str = "auto",
     *,
     seed: int = 1,
+    contexts: int = CONTEXTS,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return every figure of the GPT backend as one dictionary (shares in 0..1, times in seconds).
+    """Return every figure of the GPT backend as one dictionary (shares in 0..1, ``None``: of nothing).
 
-    ``data`` is a file of dialogues, held out from training; our own by default. Replies are made to
-    our test prompts, each asked for in both speech levels; ``options`` go to the backend.
+    ``data`` is a file of dialogues or pairs held out from training, or an imported dataset, of which the
+    last part in time is taken; our own dialogues by default. Up to ``contexts`` of their replies are
+    generated anew, and sought among 100. Our test prompts are answered too, in both speech levels;
+    ``options`` go to the backend.
 
     Raises:
-        ChatbotError: ``data`` holds no dialogue.
+        ChatbotError: ``data`` holds no reply that can be measured.
     """
     backend = GptBackend(model, device, seed=seed, **options)
-    dialogues = [turns for turns, _ in load_dialogues(data)] if data else held_out_dialogues("test")
-    if not dialogues:
-        raise ChatbotError(f"{data}: 대화가 하나도 없어요. messages 형식의 JSONL 파일을 지정해 주세요.")
-    report = progress or (lambda done, total: None)
-    utterances = prompts("test")
-    asked = [Conversation(turns=[Turn("user", text)], style=style) for style in STYLES for text in utterances]
-    total = len(dialogues) + len(asked) + _STREAMED
-    figures: dict[str, Any] = {
+    generator = backend.generator
+    conversations = held_out(data, generator.personas)
+    replies, too_long = _that_fit(generator, true_replies(conversations))
+    if not replies:
+        raise ChatbotError(f"{data}: 잴 수 있는 대답이 없어요. 대답이 있는 대화를 지정해 주세요.")
+    dialogues = [conversations[number].turns for number in dict.fromkeys(r.dialogue for r in replies)]
+    chosen = random.Random(seed).sample(replies, min(contexts, len(replies)))
+    asked = [
+        Conversation(turns=[Turn("user", text)], style=style) for style in STYLES for text in prompts("test")
+    ]
+    count = _Count(len(replies) + len(dialogues) + len(asked) + _STREAMED + 2 * len(chosen), progress)
+    found = {"replies": Bits(), "all": Bits()}
+    for reply in replies:
+        found["replies"] += true_reply_bits(generator, reply)
+        count()
+    for turns in dialogues:
+        if isinstance(generator.format, MarkerFormat):
+            found["all"] += dialogue_bits(generator, turns)
+        count()
+    generated: list[str] = []
+    for part in _batches(chosen):
+        generated += _generated(generator, part, backend.sampling)
+        count(len(part))
+    answered: list[tuple[Conversation, Reply]] = []
+    for batch in _batches(asked):
+        answered += zip(batch, backend.reply_many(batch), strict=True)
+        count(len(batch))
+    return {
         "backend": "gpt",
         "notes": backend.notes,
-        "model": backend.generator.name,
-        "data": Path(data).name if data else "eval/dialogues",
+        "model": generator.name,
+        "data": "eval/dialogues" if data is None else Path(data).name,
+        "speakers": sorted({reply.speaker for reply in replies if reply.speaker}),
         "dialogues": len(dialogues),
+        "true_replies": len(replies),
+        "too_long": too_long,
+        "prediction": {name: _prediction(cost) for name, cost in found.items() if cost.tokens},
+        "generated": {"contexts": len(chosen), "chrf": chrf(generated, [[r.text] for r in chosen])},
+        "ranking": ranking(generator, chosen, replies, seed, count),
+        "replies": behaviour(answered, generator.room(backend.sampling.max_new_tokens)),
+        **_speed(backend, asked[:: max(1, len(asked) // _STREAMED)][:_STREAMED], count),
     }
-    found = {"replies": Bits(), "all": Bits()}
-    for done, turns in enumerate(dialogues, start=1):
-        found["replies"] += reply_bits(backend.generator, turns)
-        if isinstance(backend.generator.format, MarkerFormat):
-            found["all"] += dialogue_bits(backend.generator, turns)
-        report(done, total)
-    figures["prediction"] = {name: _prediction(cost) for name, cost in found.items() if cost.tokens}
-    replies: list[tuple[Conversation, Reply]] = []
-    for start in range(0, len(asked), 16):
-        part = asked[start : start + 16]
-        replies += zip(part, backend.reply_many(part), strict=True)
-        report(len(dialogues) + len(replies), total)
-    figures["replies"] = behaviour(replies, backend.generator.room(backend.sampling.max_new_tokens))
-    figures["speed"] = _speed(backend, asked[:: max(1, len(asked) // _STREAMED)][:_STREAMED])
-    report(total, total)
-    return figures
+
+
+class _Count:
+    """Counts what is done and tells ``progress``."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self.done, self.total, self._progress = 0, total, progress
+
+    def __call__(self, more: int = 1) -> None:
+        self.done += more
+        if self._progress:
+            self._progress(self.done, self.total)
+
+
+def _generated(generator: Generator, contexts: Sequence[TrueReply], sampling: Sampling) -> list[str]:
+    """Return what the model says where the true replies were said."""
+    room = sampling.max_new_tokens
+    made = [generator.prompt(c.before, c.style, room, c.speaker) for c in contexts]
+    return [reply.text for reply in generator.generate(made, sampling)]
+
+
+def _that_fit(generator: Generator, replies: Sequence[TrueReply]) -> tuple[list[TrueReply], int]:
+    """Return the replies that leave room for what was said before, and how many do not."""
+    kept = [r for r in replies if _fits(generator, generator.format.reply(r.text))]
+    return kept, len(replies) - len(kept)
+
+
+def _fits(generator: Generator, ids: Sequence[int]) -> bool:
+    return len(ids) == generator.room(len(ids))
+
+
+def _batches(items: Sequence[_T], size: int = 16) -> Iterator[Sequence[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def reply_bits(generator: Generator, turns: Sequence[Turn]) -> Bits:
-    """Return what the replies of a dialogue cost, their ends included, each after the turns before it.
+    """Return what the replies of a dialogue cost, as :func:`true_reply_bits` counts it."""
+    replies = true_replies([Dialogue(list(turns), None)])
+    return sum((true_reply_bits(generator, r) for r in _that_fit(generator, replies)[0]), Bits())
+
+
+def true_reply_bits(generator: Generator, reply: TrueReply) -> Bits:
+    """Return what a reply costs after the turns before it, its end included.
 
     The prompt is the one used while talking, its speech level that of the user so far. A character
     lost to the unknown token counts as :data:`~training.kneser_ney.UNKNOWN_BITS`.
     """
-    total = Bits()
-    for place, turn in enumerate(turns):
-        if turn.role == "assistant" and place:
-            style = reply_style(Conversation(turns=list(turns[:place])))
-            words = generator.format.reply(turn.text)
-            prompt = generator.prompt(turns[:place], style, len(words))
-            total += _cost(generator, turn, prompt + words, len(prompt))
-    return total
+    words = generator.format.reply(reply.text)
+    prompt = generator.prompt(reply.before, reply.style, len(words), reply.speaker)
+    return _cost(generator, reply.text, prompt + words, len(prompt))
 
 
 def dialogue_bits(generator: Generator, turns: Sequence[Turn]) -> Bits:
-    """Return what every turn of a dialogue costs, the user's too, for a model of our own format."""
+    """Return what every turn that fits costs, the user's too, for a model of our own format."""
     form = generator.format
     assert isinstance(form, MarkerFormat)
     total = Bits()
@@ -128,12 +186,13 @@ def dialogue_bits(generator: Generator, turns: Sequence[Turn]) -> Bits:
         part = form.turn(turn.role, turn.text, style).ids
         opening = len(part) - len(form.reply(turn.text))
         ids = (ids + part)[-generator.context_length :]
-        total += _cost(generator, turn, ids, len(ids) - len(part) + opening)
+        if _fits(generator, part):
+            total += _cost(generator, turn.text, ids, len(ids) - len(part) + opening)
     return total
 
 
-def _cost(generator: Generator, turn: Turn, ids: list[int], start: int) -> Bits:
-    """Return what ``turn``, the last ``ids`` from ``start`` on, costs after those before it."""
+def _cost(generator: Generator, text: str, ids: list[int], start: int) -> Bits:
+    """Return what ``text``, the last ``ids`` from ``start`` on, costs after those before it."""
     import torch
 
     with torch.inference_mode():
@@ -141,9 +200,9 @@ def _cost(generator: Generator, turn: Turn, ids: list[int], start: int) -> Bits:
         scores = generator.model(input_ids=given).logits[0, start - 1 : -1].float()
         nats = torch.nn.functional.cross_entropy(scores, given[0, start:], reduction="none")
     unknown = np.array(ids[start:]) == generator.tokenizer.unk_token_id
-    lost = lost_characters(generator, turn.text) if unknown.any() else 0
+    lost = lost_characters(generator, text) if unknown.any() else 0
     bits = float(nats.double().cpu().numpy()[~unknown].sum()) / math.log(2) + UNKNOWN_BITS * lost
-    return Bits(bits, len(turn.text), len(ids) - start, lost)
+    return Bits(bits, len(text), len(ids) - start, lost)
 
 
 def best_temperature(generator: Generator) -> float:
@@ -184,6 +243,7 @@ def lost_characters(generator: Generator, text: str) -> int:
 def _prediction(total: Bits) -> dict[str, float]:
     return {
         "perplexity": 2 ** (total.bits / total.tokens),
+        "nats_per_token": total.bits / total.tokens * math.log(2),
         "bits_per_character": bits_per_character(total.bits, total.characters),
         "characters": total.characters,
         "tokens": total.tokens,
@@ -206,20 +266,24 @@ def kneser_ney_bits(lines: Sequence[str]) -> dict[str, float]:
     }
 
 
-def behaviour(replies: Sequence[tuple[Conversation, Reply]], cap: int) -> dict[str, float]:
-    """Return shares of replies that end, loop, repeat the user, are empty or broken, and their variety."""
+def behaviour(replies: Sequence[tuple[Conversation, Reply]], cap: int) -> dict[str, float | None]:
+    """Return shares of replies that end, loop, repeat the user, are empty or broken, and their variety.
+
+    ``non_stopping`` is the share that was cut off at ``cap`` tokens, ``loops`` the repetition rate.
+    """
     texts = [reply.text for _, reply in replies]
     words = [text.split() for text in texts]
     shown = [(c.style, speech_level(reply.text)) for c, reply in replies]
     decided = [wanted == found for wanted, found in shown if found]
 
-    def share(hits: Iterable[bool]) -> float:
+    def share(hits: Iterable[bool]) -> float | None:
         every = list(hits)
-        return sum(every) / len(every) if every else math.nan
+        return sum(every) / len(every) if every else None
 
     return {
         "replies": len(replies),
         "ended": share((reply.tokens or 0) < cap for _, reply in replies),
+        "non_stopping": share((reply.tokens or 0) >= cap for _, reply in replies),
         "loops": share(map(loops, texts)),
         "repeats_user": share(repeats_user(c.turns[-1].text, reply.text) for c, reply in replies),
         "empty": share(not text.strip() for text in texts),
@@ -227,7 +291,7 @@ def behaviour(replies: Sequence[tuple[Conversation, Reply]], cap: int) -> dict[s
         "distinct_1": _distinct(words, 1),
         "distinct_2": _distinct(words, 2),
         "style_match": share(decided),
-        "style_shown": len(decided) / len(replies),
+        "style_shown": share(bool(found) for _, found in shown),
     }
 
 
@@ -247,45 +311,29 @@ def repeats_user(utterance: str, reply: str) -> bool:
     return own == back or (len(own) > 5 and own in back)
 
 
-def _distinct(texts: Sequence[Sequence[str]], n: int) -> float:
+def _distinct(texts: Sequence[Sequence[str]], n: int) -> float | None:
     """Return the share of distinct word n-grams among all of them (Li et al. 2016, arXiv:1510.03055)."""
     grams = list(chain.from_iterable(zip(*(words[i:] for i in range(n)), strict=False) for words in texts))
-    return len(set(grams)) / len(grams) if grams else math.nan
+    return len(set(grams)) / len(grams) if grams else None
 
 
-def _speed(backend: GptBackend, conversations: Sequence[Conversation]) -> dict[str, float]:
-    """Return the median time to the first piece, and tokens per second of whole replies."""
-    first, tokens, seconds = [], 0, 0.0
+def _speed(
+    backend: GptBackend, conversations: Sequence[Conversation], count: Callable[[], None]
+) -> dict[str, dict[str, float]]:
+    """Return, of replies one at a time, the time to the first piece, to the end, and tokens per second."""
+    first, whole, tokens = [], [], 0
     for conversation in conversations:
         started = time.perf_counter()
-        stream = backend.stream(conversation)
-        next(stream)
-        first.append(time.perf_counter() - started)
-        *_, reply = stream
+        pieces = []
+        for piece in backend.stream(conversation):
+            pieces.append((time.perf_counter() - started, piece))
+        reply = pieces[-1][1]
         assert isinstance(reply, Reply)
+        first.append(pieces[0][0])
+        whole.append(pieces[-1][0])
         tokens += reply.tokens or 0
-        seconds += reply.seconds or 0.0
-    return {"first_token_seconds": float(np.median(first)), "tokens_per_second": tokens / seconds}
-
-
-def report_lines(figures: dict[str, Any]) -> list[str]:
-    """Return the figures as lines to read."""
-    lines = [f"모델\t{figures['model']}", f"대화\t{figures['data']} ({figures['dialogues']}편)"]
-    for name, title in (("replies", "답"), ("all", "모든 말")):
-        if name in figures["prediction"]:
-            found = figures["prediction"][name]
-            lines.append(
-                f"{title}\t당혹도(perplexity) {found['perplexity']:.1f}, "
-                f"글자당 {found['bits_per_character']:.3f}비트, "
-                f"{found['characters']}자 (모르는 글자 {found['unknown_characters']}자)"
-            )
-    replies, speed = figures["replies"], figures["speed"]
-    shares = {
-        "스스로 끝난 답": "ended", "맴도는 답": "loops", "말을 되풀이한 답": "repeats_user", "빈 답": "empty",
-        "깨진 답": "broken", "말투가 맞은 답": "style_match",
-    }  # fmt: skip
-    lines += [f"{title}\t{100 * replies[name]:.1f} %" for title, name in shares.items()]
-    lines.append(f"distinct-1, -2\t{replies['distinct_1']:.3f}, {replies['distinct_2']:.3f}")
-    first = 1000 * speed["first_token_seconds"]
-    lines.append(f"속도\t첫 토큰까지 {first:.0f} ms, 초당 {speed['tokens_per_second']:.0f} 토큰")
-    return lines
+        count()
+    return {
+        "speed": {"first_token_seconds": float(np.median(first)), "tokens_per_second": tokens / sum(whole)},
+        "latency_ms": latency(whole),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,31 +21,21 @@ def evaluate(
     encoder: EncoderName = None,
     device: Device = "auto",
     sts: Annotated[Path | None, typer.Option("--sts", help="문장 유사도 파일 (a, b, score)")] = None,
+    styles: Annotated[
+        Path | None, typer.Option("--styles", help="말투 판별을 잴 파일 (formal, informal 목록)")
+    ] = None,
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option("--out", help="결과를 저장할 JSON 파일")] = None,
 ) -> None:
     """백엔드를 시험 데이터로 재기."""
     from chatbot.backends import check_options
-    from chatbot.screens.progress import ProgressReport
 
     check_options(backend, model=model, encoder=encoder, device=device)
-    lines: Callable[[dict[str, Any]], list[str]]
-    if backend == "retrieval":
-        from training.evaluate import evaluate_retrieval
-        from training.evaluate import report_lines as lines
-
-        with ProgressReport("색인 만드는 중") as bar:
-            figures = evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar)
-    elif backend == "gpt":
-        from training.evaluate_gpt import evaluate_gpt
-        from training.evaluate_gpt import report_lines as lines
-
-        if sts:
-            raise UsageError("--sts는 인코더를 재는 파일이에요. --backend retrieval과 함께 써 주세요.")
-        with ProgressReport("재는 중") as bar:
-            figures = evaluate_gpt(model=model, data=data, device=device, progress=bar)
-    else:
+    if backend not in ("retrieval", "gpt"):
         raise UsageError(f"{backend} 백엔드를 재는 방법이 아직 없어요. retrieval이나 gpt를 써 주세요.")
+    if sts and backend != "retrieval":
+        raise UsageError("--sts는 인코더를 재는 파일이에요. --backend retrieval과 함께 써 주세요.")
+    figures = _measure(backend, data, model, encoder, device, sts, styles)
     for note in figures["notes"]:
         say(note)
     if out:
@@ -53,4 +43,38 @@ def evaluate(
     if as_json:
         print_json(figures)
     else:
-        typer.echo("\n".join(lines(figures)))
+        _show(figures)
+
+
+def _measure(
+    backend: str,
+    data: str | None,
+    model: str | None,
+    encoder: str | None,
+    device: str,
+    sts: Path | None,
+    styles: Path | None,
+) -> dict[str, Any]:
+    from chatbot.screens.progress import ProgressReport
+    from training.metrics import style_accuracy
+
+    # First, since it is quick to tell that a file is none.
+    told = {"style_detector": style_accuracy(styles)} if styles else {}
+    with ProgressReport("재는 중") as bar:
+        if backend == "gpt":
+            from training.evaluate_gpt import evaluate_gpt
+
+            return evaluate_gpt(model=model, data=data, device=device, progress=bar) | told
+        from training.evaluate import evaluate_retrieval
+
+        return evaluate_retrieval(data=data, encoder=encoder, device=device, sts=sts, progress=bar) | told
+
+
+def _show(figures: dict[str, Any]) -> None:
+    from chatbot.screens.console import output
+    from chatbot.screens.evaluation import print_figures, report_lines
+
+    if sys.stdout.isatty():
+        print_figures(output(), figures)
+    else:
+        typer.echo("\n".join(report_lines(figures)))
