@@ -13,7 +13,6 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from chatbot.errors import UsageError
 from chatbot.models.checkpoint import describe, new_checkpoint, read_description
-from chatbot.models.device import native_bfloat16
 from chatbot.resources import data_dir
 from training.batches import Batches, tokenised_lines
 from training.corpora import (
@@ -43,6 +41,7 @@ from training.masked import masked_lm_loss
 from training.noise import noisy
 from training.recipes import steps as common
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
+from training.trainer import common_arguments, last_checkpoint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -286,6 +285,7 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     )
 
     recipe = job.recipe
+    torch.manual_seed(recipe.seed)  # of the pooler, which nobody trains
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = sentence_encoder(job).to(device)
     sets = paraphrase_sets(job.corpora, data_dir() / "qa", recipe.parakqc_held_out, recipe.seed)
@@ -300,25 +300,18 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
         for pair in sample_pairs(sets, recipe.pairs_per_set, seed + epoch)
     ]
     scored = scored_pairs(job.corpora)
-    state = job.work / "contrast-state"
+    state = job.work / "contrast-state" / job.identity
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
-            output_dir=str(state / job.identity),
+            **{**common_arguments(state, device, recipe.seed), "disable_tqdm": False, "logging_steps": 50},
             num_train_epochs=1,
             per_device_train_batch_size=recipe.contrast_batch,
             learning_rate=recipe.contrast_learning_rate,
             warmup_steps=0.1,
-            lr_scheduler_type="cosine",
             batch_sampler=BatchSamplers.NO_DUPLICATES,
             multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-            logging_steps=50,
-            save_strategy="steps",
             save_steps=SAVE_STEPS,
-            save_total_limit=1,
-            bf16=device == "cuda" and native_bfloat16(device),
-            report_to="none",
-            seed=recipe.seed,
         ),
         train_dataset={
             "paraphrases": Dataset.from_dict(
@@ -337,17 +330,12 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
             "similarity": CoSENTLoss(model),
         },
     )
-    done = trainer.train(resume_from_checkpoint=_last_state(state / job.identity))
+    saved = last_checkpoint(state)
+    done = trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
-    rmtree(state)
+    rmtree(state.parent)
     facts = {"steps": done.global_step, "pairs": len(pairs), "epochs": recipe.contrast_epochs}
     return {"pretraining": known.get("pretraining", {}), "rounds": [*earlier, facts]}
-
-
-def _last_state(folder: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
 
 
 def sentence_encoder(job: Job[Recipe]) -> SentenceTransformer:

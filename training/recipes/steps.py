@@ -249,7 +249,8 @@ def recipe_app(name: str, sizes: Mapping[str, R], steps: Sequence[Step[R]], desc
             )
             _check_folders(job, name)
             run_steps(job, steps, only=only, start=start, say=lambda line: typer.echo(line, err=True))
-            typer.echo(f"완성된 모델은 {job.out}에 있어요.", err=True)
+            if not only:
+                typer.echo(f"완성된 모델은 {job.out}에 있어요.", err=True)
 
     return app
 
