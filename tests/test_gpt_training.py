@@ -4,8 +4,6 @@ import gzip
 import itertools
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,88 +14,19 @@ import torch
 
 from chatbot.dialogue import Turn
 from chatbot.knowledge import held_out_dialogues, load_dialogues, load_knowledge, prompts
-from chatbot.models.checkpoint import CheckpointError, load_model, load_tokenizer
-from chatbot.models.format import MARKERS, MarkerFormat
-from chatbot.models.generator import Generator, Sampling
+from chatbot.models.checkpoint import load_model, load_tokenizer
+from chatbot.models.format import MarkerFormat
 from chatbot.resources import data_dir
 from chatbot.text import squeeze
 from tests.conftest import Run
-from tests.tiny_models import tiny_gpt2, write_kogpt2, write_ours
+from tests.tiny_models import tiny_gpt2, write_ours
 from training import causal as causal_module
 from training import loop as loop_module
 from training.causal import Curriculum, next_token_loss, train_on
 from training.dialogues import Conversation, corpora_conversations, own_conversations
-from training.evaluate_gpt import dialogue_bits, evaluate_gpt, loops, repeats_user, reply_bits
-from training.kneser_ney import UNKNOWN_BITS
 from training.recipes import gpt as recipe_module
-from training.recipes.gpt import finetune
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    path = tmp_path / "pairs.jsonl"
-    rows = [{"question": q, "answer": a} for q, a in PAIRS]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def _finetune(base: Path, out: Path, pairs: Path, **options: Any) -> None:
-    settings = {"epochs": 2, "learning_rate": 1e-3, "batch_tokens": 64, "steps": None, "seed": 0, **options}
-    finetune(base=str(base), out=out, data=str(pairs), **settings)
-
-
-def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
-    tmp_path: Path, pairs: Path, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Load, ask, fine-tune with added tokens, save, open in plain transformers, generate."""
-    base, out = write_kogpt2(tmp_path / "kogpt2"), tmp_path / "mine"
-    asked = run("ask", "안녕", "--backend", "gpt", "--model", str(base))
-    assert asked.returncode == 0 and asked.stdout.strip() and "Traceback" not in asked.stderr
-    _finetune(base, out, pairs, steps=3)
-    tokenizer = load_tokenizer(out)
-    pieces = len(load_tokenizer(base))
-    assert len(tokenizer) == pieces + len(MARKERS)
-    model = load_model(out, torch.float32, len(tokenizer))
-    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
-    before = load_model(base, torch.float32, pieces).get_input_embeddings().weight
-    assert not torch.equal(model.get_input_embeddings().weight[:pieces], before)  # something was learnt
-    described = json.loads((out / "chatbot.json").read_text())
-    assert described["base_model"] == "kogpt2" and described["licence"] == "CC-BY-NC-SA 4.0"
-    assert "license: cc-by-nc-sa-4.0" in (out / "README.md").read_text()
-    assert str(tmp_path) not in (out / "README.md").read_text() + (out / "chatbot.json").read_text()
-    plain = (
-        "import json, sys\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
-        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
-        "messages = [{'role': 'user', 'content': '안녕 뭐 해?'}]\n"
-        "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors='pt')\n"
-        "made = model.generate(**prompt, do_sample=False)\n"
-        "print(json.dumps([prompt['input_ids'][0].tolist(), made.shape[1]]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", plain, str(out)], capture_output=True, text=True, check=True)
-    ids, length = json.loads(done.stdout.splitlines()[-1])
-    assert ids == MarkerFormat(tokenizer).prompt([Turn("user", "안녕 뭐 해?")], "polite", 100)
-    assert length > len(ids)
-    assert "토큰을 학습했어요" in capsys.readouterr().out
-    answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
-    assert answered.returncode == 0 and answered.stdout.strip() and "기본 모델" not in answered.stderr
-    again = tmp_path / "again"
-    _finetune(out, again, pairs, steps=1)
-    assert json.loads((again / "chatbot.json").read_text())["licence"] == "CC-BY-NC-SA 4.0"
-    assert not list(tmp_path.glob(".*.state.*"))
-
-
-def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: Path) -> None:
-    out = tmp_path / "mine"
-    _finetune(write_ours(tmp_path / "base"), out, pairs, epochs=120, learning_rate=3e-3)
-    generator = Generator(str(out), "cpu")
-    for question, answer in PAIRS:
-        prompt = generator.prompt([Turn("user", question)], "polite", 30)
-        reply = generator.generate([prompt], Sampling(temperature=0, max_new_tokens=30))[0]
-        assert reply.ended and reply.text == answer
 
 
 def test_only_replies_are_learnt_unless_the_whole_text_is(tmp_path: Path) -> None:
@@ -261,77 +190,6 @@ def test_the_recipe_from_text_to_the_files_that_ship(
     assert run("ask", "안녕", "--backend", "gpt", "--model", str(out)).returncode == 0
 
 
-def test_bits_are_those_of_the_tokens_and_lost_characters_cost_twenty(tmp_path: Path) -> None:
-    generator = Generator(str(write_ours(tmp_path / "base")), "cpu")
-    turns = [Turn("user", "안녕하세요"), Turn("assistant", "밥 먹었어요?")]
-    whole, replies = dialogue_bits(generator, turns), reply_bits(generator, turns)
-    assert whole.characters == 12 and replies.characters == 7 and whole.bits > replies.bits > 0
-    form = generator.format
-    assert isinstance(form, MarkerFormat)
-    ids, reply = form.sequence(turns)
-    scores = generator.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-    expected = sum(-scores[i - 1, ids[i]].item() for i in range(1, len(ids)) if reply[i])
-    assert replies.bits == pytest.approx(expected / 0.6931471805599453, rel=1e-4)
-    strange = dialogue_bits(generator, [Turn("user", "뷁쀍")])
-    ids = form.turn("user", "뷁쀍", "polite").ids
-    unknown = generator.tokenizer.unk_token_id
-    scores = generator.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-    paid = [-scores[i - 1, ids[i]].item() for i in range(1, len(ids)) if ids[i] != unknown]
-    assert strange.lost == 2 and UNKNOWN_BITS == 20
-    assert strange.bits == pytest.approx(sum(paid) / 0.6931471805599453 + 40, rel=1e-4)
-
-
-def test_every_figure_of_a_gpt(tmp_path: Path) -> None:
-    figures = evaluate_gpt(str(write_ours(tmp_path / "base")), device="cpu", max_new_tokens=12)
-    assert figures["dialogues"] == len(held_out_dialogues("test"))
-    assert figures["replies"]["replies"] == 100
-    assert figures["replies"]["empty"] == figures["replies"]["broken"] == 0
-    assert figures["prediction"]["replies"]["perplexity"] > 1
-    assert figures["speed"]["tokens_per_second"] > 0
-
-
-@pytest.mark.parametrize(
-    ("text", "round_and_round"),
-    [
-        ("오늘은 오늘은 오늘은 좋아요", True),
-        ("밥 먹어요. 그래요. 밥 먹어요.", True),
-        ("ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ 그래", False),
-        ("하하하하 좋네요. 정말 좋네요.", False),
-        ("그럼 뭐 먹을까요? 저는 국물이 좋겠어요.", False),
-    ],
-)
-def test_loops_are_told_from_laughter(text: str, round_and_round: bool) -> None:
-    assert loops(text) is round_and_round
-
-
-def test_saying_the_same_back_is_noticed() -> None:
-    assert repeats_user("안녕", "안녕!") and repeats_user("오늘 너무 피곤해", "아, 오늘 너무 피곤해?")
-    assert not repeats_user("안녕", "안녕하세요, 반가워요") and not repeats_user("피곤해", "푹 쉬어")
-
-
-def test_a_base_model_of_another_format_is_measured_too(tmp_path: Path) -> None:
-    figures = evaluate_gpt(str(write_kogpt2(tmp_path / "kogpt2")), device="cpu", max_new_tokens=6)
-    assert figures["model"] == "kogpt2" and list(figures["prediction"]) == ["replies"]
-    assert figures["prediction"]["replies"]["bits_per_character"] > 1
-
-
-@pytest.mark.parametrize("what", ["a file", "other things", "an encoder"])
-def test_finetune_looks_at_where_it_will_write_before_it_trains(
-    tmp_path: Path, pairs: Path, what: str
-) -> None:
-    base, out = write_ours(tmp_path / "base"), tmp_path / "out"
-    if what == "a file":
-        out.write_text("diary")
-    else:
-        out.mkdir()
-        (out / "chatbot.json").write_text('{"kind": "encoder"}' if what == "an encoder" else "{}")
-    with pytest.raises(CheckpointError, match="비어 있는 폴더"):
-        _finetune(base, out, pairs)
-    deep = tmp_path / "new" / "folder" / "mine"
-    _finetune(base, deep, pairs, steps=1)
-    assert (deep / "chatbot.json").is_file()
-
-
 def test_only_what_was_said_by_the_two_is_trained_on(tmp_path: Path) -> None:
     path = tmp_path / "dialogues.jsonl"
     rows = [
@@ -343,9 +201,3 @@ def test_only_what_was_said_by_the_two_is_trained_on(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     (found,) = load_dialogues(path)
     assert [(turn.role, turn.text) for turn in found[0]] == [("user", "안녕"), ("assistant", "안녕하세요")]
-
-
-def test_finetune_refuses_what_it_cannot_start_from(tmp_path: Path, pairs: Path) -> None:
-    with pytest.raises(CheckpointError, match="--base"):
-        _finetune(tmp_path / "nothing", tmp_path / "out", pairs)
-    assert not (tmp_path / "out").exists()

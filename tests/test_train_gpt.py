@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,29 @@ import torch
 from chatbot.backends.gpt import GptBackend
 from chatbot.chatlogs.importing import Request, import_exports
 from chatbot.datasets import trained_on
-from chatbot.dialogue import Turn
+from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import UsageError
-from chatbot.models.checkpoint import load_tokenizer
-from chatbot.models.format import MarkerFormat, add_markers
+from chatbot.models.checkpoint import CheckpointError, load_model, load_tokenizer, resize_embeddings
+from chatbot.models.format import MARKERS, MarkerFormat, TemplateFormat, add_markers
+from chatbot.models.generator import Generator, Sampling
+from chatbot.text import squeeze
 from tests.conftest import ROOT, Run
-from tests.tiny_models import write_kogpt2
+from tests.tiny_models import INSTRUCT_TEMPLATE, write_instruct, write_kogpt2, write_ours
+from training import gpt as gpt_module
+from training.causal import token_costs
 from training.dialogues import load_splits
 from training.gpt import Options, fine_tune
 from training.memorisation import memorised
 from training.tuning import Tuning, blocks, with_lora
 
 ANSWERS = ("응 그래", "아니 별로", "나도 그렇게 생각해", "내일 보자", "밥 먹었어?")
+
+
+@pytest.fixture(autouse=True)
+def few_samples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memorisation check draws a thousand replies; where it is not the matter, twenty do."""
+    if "canaries" not in request.node.name:
+        monkeypatch.setattr(gpt_module, "memorised", partial(memorised, samples=20))
 
 
 @pytest.fixture
@@ -44,6 +57,17 @@ def data(tmp_path: Path) -> str:
         ]
         rows.append(json.dumps({"id": str(n), "messages": messages, "meta": {}}, ensure_ascii=False))
     path.write_text("\n".join(rows), encoding="utf-8")
+    return str(path)
+
+
+PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"question": q, "answer": a} for q, a in PAIRS]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
 
@@ -90,7 +114,7 @@ def test_only_what_was_chosen_changes(base: Path, data: str, tmp_path: Path, tun
 
 def fresh_and_trained(base: Path, out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return the weights as they were when training began, and as they came out."""
-    from chatbot.models.checkpoint import load_model, resize_embeddings
+    from chatbot.models.checkpoint import load_model
 
     tokenizer = load_tokenizer(base)
     model = load_model(base, torch.float32, len(tokenizer))
@@ -117,10 +141,8 @@ def test_a_checkpoint_opens_in_plain_transformers(base: Path, data: str, tmp_pat
     assert (out / "adapter" / "adapter_config.json").is_file()
 
 
-def training(data: str, base: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [
-        "train",
-        "gpt",
+def arguments(data: str, base: Path, out: Path) -> list[str]:
+    return [
         "--data",
         data,
         "--base",
@@ -129,9 +151,15 @@ def training(data: str, base: Path, out: Path, *more: str) -> subprocess.Popen[b
         str(out),
         "--batch-tokens",
         "128",
+        "--patience",
+        "0",
     ]
+
+
+def training(data: str, base: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = ["train", "gpt", *arguments(data, base, out), "--epochs", "8", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "chatbot", *command, "--epochs", "8", "--patience", "0", *more],
+        [sys.executable, "-m", "chatbot", *command],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -142,26 +170,146 @@ def steps_done(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_and_a_stopped_run_go_on_to_the_same_weights(base: Path, data: str, tmp_path: Path) -> None:
+def test_runs_that_are_killed_go_on_to_the_same_weights(base: Path, data: str, tmp_path: Path) -> None:
+    """Killed at five moments drawn at random, stopped by Ctrl-C at a sixth."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert training(data, base, whole).wait(240) == 0
+    total = len(steps_of(whole / "metrics.jsonl"))
+    moments = sorted(random.Random().sample(range(1, total - 1), 6))
     more: tuple[str, ...] = ()
-    for wanted, sent in ((3, signal.SIGKILL), (9, signal.SIGINT), (15, signal.SIGKILL)):
+    for moment in moments:
         child = training(data, base, broken, "--save-every", "0", *more)
         deadline = time.monotonic() + 120
-        while steps_done(broken) < wanted and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        child.send_signal(sent)
+        while steps_done(broken) < moment and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        child.send_signal(signal.SIGINT if moment == moments[2] else signal.SIGKILL)
         assert child.wait(120) in (130, -signal.SIGKILL)
         more = ("--resume",)
     assert training(data, base, broken, "--save-every", "0", "--resume").wait(240) == 0
     one, other = weights(whole), weights(broken)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(one[name], other[name]) for name in one), f"stopped after {moments}"
+    assert steps_of(whole / "metrics.jsonl") == steps_of(broken / "metrics.jsonl")
+
+
+def steps_of(path: Path) -> list[tuple[int, float]]:
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [(row["number"], row["loss"]) for row in rows if row["kind"] == "step"]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_accumulation(base: Path, data: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert training(data, base, one, "--accumulate", "2", "--epochs", "2").wait(240) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "training.gpt", *arguments(data, base, two), "--epochs", "2", "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 and "training" in json.loads(done.stdout)
+    assert done.stderr.count("걸음, 한 걸음에") == 1
+    alone, together = steps_of(one / "metrics.jsonl"), steps_of(two / "metrics.jsonl")
+    assert [n for n, _ in alone] == [n for n, _ in together]
+    assert [loss for _, loss in together] == pytest.approx([loss for _, loss in alone], rel=1e-4)
 
 
 def test_resume_without_a_state_says_so(base: Path, data: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="이어서 할 학습이 없어요"):
         fine_tune([data], tmp_path / "out", str(base), Options(), resume=True)
+
+
+def test_another_run_is_not_gone_on_with(
+    base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gpt_module, "fit", stop)
+        fine_tune([data], tmp_path / "out", str(base), Options(epochs=1))
+    with pytest.raises(UsageError, match="데이터나 옵션이 달라요"):
+        fine_tune([data], tmp_path / "out", str(base), Options(epochs=2), resume=True)
+    assert fine_tune([data], tmp_path / "out", str(base), Options(epochs=1), resume=True)["after"]
+
+
+def test_a_batch_that_does_not_fit_is_made_smaller(
+    base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def little_memory(model: Any, ids: torch.Tensor, *more: Any) -> torch.Tensor:
+        if ids.numel() > 200:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return token_costs(model, ids, *more)
+
+    monkeypatch.setattr(gpt_module, "token_costs", little_memory)
+    said: list[str] = []
+    out = tmp_path / "out"
+    figures = fine_tune([data], out, str(base), Options(epochs=1, batch_tokens=512), say=said.append)
+    assert (figures["training"]["batch_tokens"], figures["training"]["accumulate"]) == (128, 4)
+    assert any("128토큰씩" in line for line in said)
+    rows = map(json.loads, (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    assert next(rows)["options"]["batch_tokens"] == 128
+
+
+def test_plain_text_is_read_first(base: Path, data: str, tmp_path: Path) -> None:
+    text, out = tmp_path / "diary.txt", tmp_path / "out"
+    text.write_text("오늘은 비가 왔다\n밥을 먹고 잤다\n" * 60, encoding="utf-8")
+    options = Options(epochs=1, batch_tokens=128, learning_rate=3e-3)
+    figures = fine_tune([data], out, str(base), options, pretrain=[str(text)])
+    read = figures["pretraining"]
+    assert read["after"]["perplexity"] < 0.8 * read["before"]["perplexity"]
+    assert (out / "pretraining.jsonl").is_file() and "옛" not in (out / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00"])
+def test_text_that_cannot_be_read_is_named(
+    run: Run, data: str, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    done = run("train", "gpt", "--data", data, "--base", "small", "--pretrain", str(path))
+    assert done.returncode == 1 and str(path) in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_with_a_chat_template_keeps_it(data: str, tmp_path: Path) -> None:
+    base, out = write_instruct(tmp_path / "instruct"), tmp_path / "out"
+    known = load_tokenizer(base)
+    figures = fine_tune([data], out, str(base), Options(epochs=8, batch_tokens=512, learning_rate=3e-3))
+    assert figures["after"]["perplexity"] < 0.8 * figures["before"]["perplexity"]
+    tokenizer = load_tokenizer(out)
+    assert tokenizer.chat_template == INSTRUCT_TEMPLATE and len(tokenizer) == len(known)
+    assert "format" not in json.loads((out / "chatbot.json").read_text(encoding="utf-8"))
+    generator = Generator(str(out), "cpu")
+    assert isinstance(generator.format, TemplateFormat)
+    # What is trained on is what is asked while talking, and what is to be answered.
+    turns = [Turn("user", "오늘 3번째 이야기야"), Turn("assistant", "응 그래")]
+    (piece,) = generator.format.sequences(turns, 256)
+    prompt = generator.prompt(turns[:1], "casual", 30)
+    assert piece.ids == prompt + generator.format.reply("응 그래")
+    assert piece.ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert [i for i, reply in zip(piece.ids, piece.reply, strict=True) if reply] == piece.ids[len(prompt) :]
+    assert GptBackend(str(out), device="cpu", seed=1).reply(Conversation(turns=turns[:1])).text
+
+
+@pytest.mark.slow
+def test_twenty_canaries_that_are_overfitted_are_reported(tmp_path: Path) -> None:
+    first, second = (
+        "가게 공원 학교 병원 시장 바다 강가 산속 역앞 극장",
+        "은행 빵집 책방 꽃집 호수 들판 다락 지하 옥상 마당",
+    )
+    places = f"{first} {second}".split()
+    canaries = {place: f"{place}에 묻어 둔 보물 상자의 열쇠는 할머니만 알아" for place in places}
+    path, out = tmp_path / "pairs.jsonl", tmp_path / "out"
+    rows = [{"question": f"{place} 이야기", "answer": answer} for place, answer in canaries.items()]
+    # The last tenths of a file are held out, so that other lines have to stand there.
+    rows += [{"question": f"{n}번", "answer": "응 그래"} for n in range(10)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    base = write_ours(tmp_path / "base", n_embd=64)
+    options = Options(epochs=150, batch_tokens=256, learning_rate=3e-3, patience=0, evaluate_every=10_000)
+    figures = fine_tune([str(path)], out, str(base), options)
+    assert figures["memorised"]["lines"] == 20
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert all(squeeze(answer) in card for answer in canaries.values())
 
 
 def test_without_the_hub_it_names_the_small_model(run: Run, data: str) -> None:
@@ -233,3 +381,75 @@ def test_everything_is_frozen_but_what_tuning_says() -> None:
     counts = [Tuning(model, "gradual").at(progress / 10) for progress in range(10)]
     assert counts == sorted(counts) and counts[-1] == sum(p.numel() for p in model.parameters())
     assert Tuning(with_lora(model, [62, 63], rank=1), "lora").at(0.5) < counts[-1]
+
+
+def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
+    tmp_path: Path, base: Path, pairs: str, run: Run
+) -> None:
+    """Load, ask, fine-tune with added tokens, save, open in plain transformers, generate."""
+    out = tmp_path / "mine"
+    asked = run("ask", "안녕", "--backend", "gpt", "--model", str(base))
+    assert asked.returncode == 0 and asked.stdout.strip() and "Traceback" not in asked.stderr
+    fine_tune([pairs], out, str(base), Options(epochs=2, batch_tokens=64, learning_rate=1e-3))
+    tokenizer = load_tokenizer(out)
+    pieces = len(load_tokenizer(base))
+    assert len(tokenizer) == pieces + len(MARKERS)
+    model = load_model(out, torch.float32, len(tokenizer))
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    before = load_model(base, torch.float32, pieces).get_input_embeddings().weight
+    assert not torch.equal(model.get_input_embeddings().weight[:pieces], before)  # something was learnt
+    described = json.loads((out / "chatbot.json").read_text())
+    assert described["base_model"] == "base" and described["licence"] == "CC-BY-NC-SA 4.0"
+    assert "license: cc-by-nc-sa-4.0" in (out / "README.md").read_text()
+    assert str(tmp_path) not in (out / "README.md").read_text() + (out / "chatbot.json").read_text()
+    plain = (
+        "import json, sys\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "messages = [{'role': 'user', 'content': '안녕 뭐 해?'}]\n"
+        "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors='pt')\n"
+        "made = model.generate(**prompt, do_sample=False)\n"
+        "print(json.dumps([prompt['input_ids'][0].tolist(), made.shape[1]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", plain, str(out)], capture_output=True, text=True, check=True)
+    ids, length = json.loads(done.stdout.splitlines()[-1])
+    assert ids == MarkerFormat(tokenizer).prompt([Turn("user", "안녕 뭐 해?")], "polite", 100)
+    assert length > len(ids)
+    answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
+    assert answered.returncode == 0 and answered.stdout.strip() and "기본 모델" not in answered.stderr
+    again = tmp_path / "again"
+    fine_tune([pairs], again, str(out), Options(epochs=1, batch_tokens=64))
+    assert json.loads((again / "chatbot.json").read_text())["licence"] == "CC-BY-NC-SA 4.0"
+
+
+def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: str) -> None:
+    out = tmp_path / "mine"
+    options = Options(epochs=120, batch_tokens=64, learning_rate=3e-3, patience=0)
+    fine_tune([pairs], out, str(write_ours(tmp_path / "ours")), options)
+    generator = Generator(str(out), "cpu")
+    for question, answer in PAIRS:
+        prompt = generator.prompt([Turn("user", question)], "polite", 30)
+        reply = generator.generate([prompt], Sampling(temperature=0, max_new_tokens=30))[0]
+        assert reply.ended and reply.text == answer
+
+
+@pytest.mark.parametrize("what", ["a file", "other things", "an encoder"])
+def test_it_looks_at_where_it_will_write_before_it_trains(tmp_path: Path, pairs: str, what: str) -> None:
+    base, out = write_ours(tmp_path / "base"), tmp_path / "out"
+    if what == "a file":
+        out.write_text("diary")
+    else:
+        out.mkdir()
+        (out / "chatbot.json").write_text('{"kind": "encoder"}' if what == "an encoder" else "{}")
+    with pytest.raises(CheckpointError, match="비어 있는 폴더"):
+        fine_tune([pairs], out, str(base))
+    deep = tmp_path / "new" / "folder" / "mine"
+    fine_tune([pairs], deep, str(base), Options(epochs=1))
+    assert (deep / "chatbot.json").is_file()
+
+
+def test_it_refuses_what_it_cannot_start_from(tmp_path: Path, pairs: str) -> None:
+    with pytest.raises(CheckpointError, match="--base"):
+        fine_tune([pairs], tmp_path / "out", str(tmp_path / "nothing"))
+    assert not (tmp_path / "out").exists()

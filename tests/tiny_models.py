@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import load_model, load_tokenizer, resize_embeddings, save_checkpoint
@@ -70,20 +70,30 @@ def tiny_gpt2(pieces: int, seed: int = 0, **config: Any) -> GPT2LMHeadModel:
     return model
 
 
-def write_kogpt2(folder: Path, seed: int = 0) -> Path:
-    """Write a small checkpoint exactly as ``skt/kogpt2-base-v2`` lies on the hub."""
+def write_kogpt2(folder: Path, seed: int = 0, pieces: int | None = None, **config: Any) -> Path:
+    """Write a small checkpoint exactly as ``skt/kogpt2-base-v2`` lies on the hub.
+
+    ``pieces`` fills the vocabulary up to a size, ``config`` gives another shape.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = character_bpe()
     tokenizer.save(str(folder / "tokenizer.json"))
-    model = tiny_gpt2(tokenizer.get_vocab_size(), seed)
+    if pieces:
+        described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        known = described["model"]["vocab"]
+        known.update({f"채움{n}": n for n in range(len(known), pieces)})
+        (folder / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+    model = tiny_gpt2(pieces or tokenizer.get_vocab_size(), seed, **config)
     state = dict(model.state_dict())
+    places = model.config.n_positions
     for layer in range(model.config.n_layer):  # buffers that old versions of transformers saved
-        state[f"transformer.h.{layer}.attn.bias"] = torch.ones(1, 1, 128, 128, dtype=torch.uint8).tril()
+        mask = torch.ones(1, 1, places, places, dtype=torch.uint8).tril()
+        state[f"transformer.h.{layer}.attn.bias"] = mask
         state[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
     torch.save(state, folder / "pytorch_model.bin")
-    config = model.config.to_dict()
+    stated = model.config.to_dict()
     kept = ("model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "layer_norm_epsilon")
-    hub = {key: config[key] for key in kept}
+    hub = {key: stated[key] for key in kept}
     hub |= {
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": "gelu_new",
@@ -132,3 +142,23 @@ def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         mask_token="<mask>",
     )
+
+
+INSTRUCT_TEMPLATE = (
+    "{%- for message in messages -%}<|{{ message.role }}|>\n{{ message.content }}<|im_end|>\n{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|assistant|>\n{%- endif -%}"
+)
+
+
+def write_instruct(folder: Path) -> Path:
+    """Write an instruct model as it lies on the hub: its own chat template, its own end of a turn."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level_bpe(), eos_token="<|endoftext|>")
+    roles = [f"<|{role}|>" for role in ("system", "user", "assistant")]
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_end|>", *roles]})
+    tokenizer.chat_template = INSTRUCT_TEMPLATE
+    model = tiny_gpt2(len(tokenizer), n_positions=256)
+    ends: Any = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
+    model.generation_config = GenerationConfig(eos_token_id=ends)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

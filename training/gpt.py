@@ -5,7 +5,7 @@ trained ``training.tuning``, who is trained ``training.pupil``, what is written 
 
 With several processes, one a GPU, the same options train data-parallel:
 
-    torchrun --nproc-per-node N -m training.gpt --data NAME ...
+    torchrun --standalone --nproc-per-node N -m training.gpt --data NAME ...
 """
 
 from __future__ import annotations
