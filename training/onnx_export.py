@@ -51,7 +51,6 @@ def export_int8(model: SentenceTransformer, folder: Path) -> Path:
 
     target = folder / ONNX_GRAPH
     target.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
     bert: Any = model[0].auto_model  # the transformers model inside
     bert.float().eval()
     bert.config._attn_implementation = "eager"  # the graph of the fused kernel is no faster on a CPU
@@ -71,7 +70,11 @@ def export_int8(model: SentenceTransformer, folder: Path) -> Path:
             dynamo=False,
         )
         part = target.with_name(target.name + ".part")
-        quantize_dynamic(exact, part, weight_type=QuantType.QInt8, per_channel=True)
+        logging.disable(logging.WARNING)  # it advises on the log of everybody
+        try:
+            quantize_dynamic(exact, part, weight_type=QuantType.QInt8, per_channel=True)
+        finally:
+            logging.disable(logging.NOTSET)
         graph = onnx.load(str(part))
         entry = graph.metadata_props.add()
         entry.key, entry.value = "max_tokens", str(model.max_seq_length)

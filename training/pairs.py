@@ -156,7 +156,9 @@ def _kind(path: Path) -> Kind | None:
     """Return the kind of a file of examples; ``None`` for what :func:`load_knowledge` reads."""
     if not path.is_file():
         return None
-    _, row = next(iter(read_rows(path)), (0, {}))
+    _, row = next(iter(read_rows(path)), (0, None))
+    if row is None:  # an empty file
+        return None
     known = set(row) if isinstance(row, dict) else set()
     if known & {"questions", "messages", "question", "q", "Q"} or "Question" in known:
         return None
@@ -175,6 +177,8 @@ def _examples(path: Path, kind: Kind) -> Iterator[Example]:
         try:
             a = normalise(row["a"] if "a" in row else row["sentence1"])
             b = normalise(row["b"] if "b" in row else row["sentence2"])
+            if not a or not b:
+                raise ValueError("빈 칸")
             if kind == "scores":
                 yield a, b, float(row["score"])
             elif kind == "triplets":

@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import BertConfig, BertForMaskedLM
+
+import training.encoder_checkpoint as files
+from chatbot.chatlogs.importing import Request, import_exports
+from chatbot.datasets import trained_on
+from chatbot.errors import UsageError
+from chatbot.knowledge import DataError, load_knowledge
+from chatbot.models.checkpoint import CheckpointError
+from chatbot.models.encoder import ONNX_GRAPH, EncoderError, OnnxEncoder, load_encoder
+from chatbot.resources import data_dir
+from tests.conftest import ROOT, Run
+from tests.test_encoder import write_hub_tokenizer
+from training.distil import keep_blocks, teacher_examples
+from training.encoder import Options, Sources, train_encoder
+from training.pairs import load_scores, load_training_data
+from training.trainer import last_checkpoint
+from training.tuning import blocks
+
+THINGS = ("사과", "바다", "친구", "학교", "영화", "고양이", "여행", "노래", "비", "커피", "책", "운동")
+QUICK = {"epochs": 8, "batch": 32, "learning_rate": 5e-3, "patience": 0}
+
+
+@pytest.fixture(scope="module")
+def klue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Laid out as ``klue/bert-base`` on the hub: a masked language model without a pooling file."""
+    folder = tmp_path_factory.mktemp("klue") / "bert-base"
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=1500, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator((e.question for e in load_knowledge().entries), trainer)
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    write_hub_tokenizer(folder, vocabulary, do_lower_case=False)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """Questions and answers: what goes with what is not in the words, it must be learnt."""
+    path = tmp_path / "talk.csv"
+    goes_with = dict(zip(THINGS, THINGS[5:] + THINGS[:5], strict=True))
+    rows = [f"{a} {b} 어때?,{goes_with[b]} {goes_with[a]} 좋아해" for a in THINGS for b in THINGS if a != b]
+    random.Random(0).shuffle(rows)
+    path.write_text("\n".join(["question,answer", *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return {name.removeprefix("bert."): t for name, t in load_file(folder / "model.safetensors").items()}
+
+
+def recorded(out: Path, kind: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_it_learns_and_leaves_what_it_promises(klue: Path, data: str, home: Path) -> None:
+    out = home / "models" / "talk-encoder"
+    figures = train_encoder(Sources([data], str(klue)), out, Options(**QUICK))
+    assert figures["after"]["pairs_top1"] > 2 * figures["before"]["pairs_top1"]
+    assert figures["test"]["after"]["pairs_mrr"] > figures["test"]["before"]["pairs_mrr"]
+    assert recorded(out, "step") and recorded(out, "validation")[0]["mean"] > 0
+    assert (out / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "pairs_top1" in card and "고양이" not in card  # nothing of what it was trained on
+    assert not list(out.parent.glob(".*"))
+    script = (
+        "import sys; from sentence_transformers import SentenceTransformer as S;"
+        "v = S(sys.argv[1], device='cpu').encode(['커피 바다 어때?']); print(v.tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(out)], capture_output=True, text=True, timeout=120
+    )
+    plain = np.array(json.loads(done.stdout.splitlines()[-1]))
+    encoder = load_encoder("talk-encoder")
+    assert isinstance(encoder, OnnxEncoder)
+    assert float((plain @ encoder.encode(["커피 바다 어때?"]).T)[0, 0]) > 0.97
+    np.testing.assert_allclose(np.linalg.norm(plain), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("tune", ["full", "freeze", "gradual"])
+def test_only_what_was_chosen_changes(klue: Path, data: str, tmp_path: Path, tune: Any) -> None:
+    out = tmp_path / "out"
+    train_encoder(Sources([data], str(klue)), out, Options(**QUICK, tune=tune, layers=1))
+    before, after = weights(klue), weights(out)
+    used = {name for name in after if not name.startswith("pooler.")}
+    assert used <= set(before)
+    changed = {name for name in used if not torch.equal(before[name], after[name])}
+    trained = [row["trained"] for row in recorded(out, "step")]
+    if tune == "freeze":
+        top = {name for name in used if name.startswith("encoder.layer.3.")}
+        assert changed == top and set(trained) == {sum(before[name].numel() for name in top)}
+    else:
+        assert changed == used and trained[-1] == sum(before[name].numel() for name in used)
+        assert trained == sorted(trained) and (trained[0] < trained[-1]) == (tune == "gradual")
+
+
+def training(data: str, base: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = ["train", "encoder", "--data", data, "--base", str(base), "--out", str(out), *more]
+    command += ["--epochs", "4", "--batch", "16", "--evaluate-every", "5"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "chatbot", *command],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def steps_done(out: Path, file: str) -> int:
+    path = out.parent / f".{out.name}.training" / file
+    return path.read_text(encoding="utf-8").count('"kind": "step"') if path.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_killed_and_a_stopped_run_go_on_to_the_same_weights(klue: Path, data: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(e.question for e in load_knowledge().entries[:400]), encoding="utf-8")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    read = ("--pretrain", str(text), "--tune", "gradual", "--patience", "2")
+    assert training(data, klue, whole, *read).wait(240) == 0
+    more: tuple[str, ...] = ()
+    stops = (
+        ("pretraining.jsonl", 4, signal.SIGKILL),
+        ("metrics.jsonl", 3, signal.SIGINT),
+        ("metrics.jsonl", 12, signal.SIGKILL),
+    )
+    for file, wanted, sent in stops:
+        child = training(data, klue, broken, *read, "--save-every", "0", *more)
+        deadline = time.monotonic() + 120
+        while steps_done(broken, file) < wanted and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.send_signal(sent)
+        assert child.wait(120) in (130, -signal.SIGKILL)
+        more = ("--resume",)
+    assert training(data, klue, broken, *read, "--save-every", "0", "--resume").wait(240) == 0
+    one, other = weights(whole), weights(broken)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    numbers = [row["number"] for row in recorded(broken, "step")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
+    for number, state in ((5, "{}"), (10, '{"global_st'), (15, None)):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        if state:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_it_stops_when_nothing_gets_better(klue: Path, data: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    options = Options(epochs=20, batch=16, learning_rate=1e-12, evaluate_every=2, patience=2)
+    figures = train_encoder(Sources([data], str(klue)), tmp_path / "out", options, say=said.append)
+    assert figures["training"]["steps"] == 6
+    assert any("나아지지 않았어요" in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_student_learns_more_with_its_teacher(tmp_path: Path) -> None:
+    rows = [
+        {"a": intent.questions[0], "b": other}
+        for intent in load_knowledge().intents[::2]
+        for other in intent.questions[1:2]
+    ]
+    path = write_jsonl(tmp_path / "same.jsonl", rows)
+    figures = {}
+    for name, teacher in (("with", "small"), ("without", None)):
+        sources = Sources([str(path)], "small", teacher)
+        options = Options(student_layers=2, epochs=2, patience=0)
+        figures[name] = train_encoder(sources, tmp_path / name, options)["test"]
+    assert figures["with"]["before"] == figures["without"]["before"]
+    assert figures["with"]["after"]["paraphrases_mrr"] > figures["without"]["after"]["paraphrases_mrr"]
+
+
+def test_blocks_are_kept_evenly_and_a_student_comes_from_its_teacher(
+    klue: Path, data: str, tmp_path: Path
+) -> None:
+    model = BertForMaskedLM.from_pretrained(klue)
+    every = blocks(model)
+    with pytest.raises(UsageError, match="--student-layers 9"):
+        keep_blocks(model, 9)
+    keep_blocks(model, 2)
+    assert blocks(model) == [every[0], every[3]] and model.config.num_hidden_layers == 2
+    out = tmp_path / "out"
+    train_encoder(Sources([data], teacher=str(klue)), out, Options(**QUICK))
+    assert not [name for name in weights(out) if name.startswith("encoder.layer.2.")]
+    assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 2
+
+
+@pytest.mark.parametrize("width", [8, 32, 48])
+def test_a_teachers_vectors_fit_any_width(klue: Path, width: int) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    teacher = SentenceTransformer(str(klue), device="cpu")
+    texts = [entry.question for entry in load_knowledge().entries[:60]]
+    vectors = np.array(teacher_examples(teacher, texts, width)["label"])
+    exact = teacher.encode(texts, normalize_embeddings=True)
+    assert vectors.shape == (60, width)
+    np.testing.assert_allclose(vectors @ vectors.T, exact @ exact.T, atol=0.1 if width < 32 else 1e-4)
+
+
+def test_the_kind_of_data_is_found_from_its_content(tmp_path: Path) -> None:
+    pairs = tmp_path / "qa.csv"
+    pairs.write_text("Q,A,label\n" + "".join(f"질문{n},대답{n},0\n" for n in range(10)), encoding="utf-8")
+    same = write_jsonl(
+        tmp_path / "same.jsonl", [{"a": f"가{n}", "b": f"나{n}", "label": n % 2} for n in range(20)]
+    )
+    nli = tmp_path / "nli.tsv"
+    labels = ("entailment", "neutral", "contradiction")
+    lines = [f'전제 "{n}\t{label} {n}\t{label}' for n in range(10) for label in labels]
+    nli.write_text("\n".join(["sentence1\tsentence2\tgold_label", *lines]) + "\n", encoding="utf-8")
+    sts = tmp_path / "sts.tsv"
+    lines = [f"main\tx\t{n % 6}.0\t말{n}\t글{n}" for n in range(10)]
+    sts.write_text("\n".join(["genre\tid\tscore\tsentence1\tsentence2", *lines]) + "\n", encoding="utf-8")
+    talk = data_dir() / "dialogues" / "daily.jsonl"
+    found = load_training_data([str(path) for path in (pairs, same, nli, sts, talk)])
+    assert found.train["pairs"][0] == ("질문0", "대답0")
+    assert found.train["paraphrases"][0] == ("가1", "나1") and len(found.train["paraphrases"]) == 8
+    assert found.train["triplets"][0] == ('전제 "0', "entailment 0", "contradiction 0")
+    assert found.train["scores"][1] == ("말1", "글1", 1.0)
+    assert found.valid.retrievals["triplets"].right == {'전제 "8': {"entailment 8"}}
+    assert found.test.scores == [("말9", "글9", 3.0)]
+    assert len(load_scores(sts)) == 10
+    with pytest.raises(DataError, match="--sts"):
+        load_scores(same)
+    trained = {text for examples in found.train.values() for example in examples for text in example[:2]}
+    assert "질문9" not in trained and "가19" not in trained
+
+
+def test_our_intents_keep_their_dev_and_test_questions(tmp_path: Path) -> None:
+    topic = data_dir() / "qa" / "weather.jsonl"
+    found = load_training_data([str(topic)])
+    intents = load_knowledge(topic).intents
+    trained = {text for pair in found.train["intents"] for text in pair}
+    assert trained <= {question for intent in intents for question in intent.questions}
+    assert not trained & set(found.valid.retrievals["intents"].right)
+    assert len(found.test.retrievals["intents"].right) == sum(len(set(i.test_questions)) for i in intents)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.jsonl", '{"text": "안녕"}\n', "무슨 데이터인지"),
+        ("x.csv", "a,b,score\n하나,둘,셋\n", "2번째 줄"),
+        ("x.jsonl", '{"a": "하나", "b": "둘"}\n{"a": "하나"}\n', "2번째 줄"),
+        ("x.jsonl", '["하나"]\n', "무슨 데이터인지"),
+        ("x.jsonl", "", "하나도 없"),
+        ("x.jsonl", '{"a": "하나", "b": "둘", "label": 0}\n', "하나도 없"),
+    ],
+)
+def test_data_of_no_known_form_is_said_so(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        load_training_data([str(tmp_path / name)])
+
+
+def test_every_kind_at_once_with_mined_negatives(klue: Path, data: str, tmp_path: Path) -> None:
+    nli = write_jsonl(
+        tmp_path / "nli.jsonl",
+        [
+            {"a": f"{a} 샀다", "b": f"{a} {what}", "label": label}
+            for a in THINGS
+            for what, label in (("있다", "entailment"), ("없다", "contradiction"))
+        ],
+    )
+    sts = write_jsonl(
+        tmp_path / "sts.jsonl",
+        [{"a": f"{a} 좋아", "b": f"{b} 좋아", "score": 5.0 * (a == b)} for a in THINGS for b in THINGS],
+    )
+    said: list[str] = []
+    figures = train_encoder(
+        Sources([data, str(nli), str(sts)], str(klue), sts=sts),
+        tmp_path / "out",
+        Options(epochs=1, batch=16, hard_negatives=1),
+        say=said.append,
+    )
+    assert set(figures["examples"]) == {"pairs", "triplets", "scores"}
+    assert {"pairs_top1", "triplets_mrr", "scores_spearman", "sts_spearman", "mean"} <= set(figures["after"])
+    assert any("메모리" in line for line in said)
+
+
+def test_big_batches_are_worked_out_in_parts(klue: Path, data: str, tmp_path: Path) -> None:
+    figures = train_encoder(Sources([data], str(klue)), tmp_path / "out", Options(epochs=2, batch=200))
+    assert figures["training"]["steps"] == 2
+
+
+def test_plain_text_is_read_first(klue: Path, data: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(e.question for e in load_knowledge().entries[:1500]), encoding="utf-8")
+    out = tmp_path / "out"
+    options = Options(tune="freeze", layers=1, epochs=1, batch=32, learning_rate=3e-3)
+    train_encoder(Sources([data], str(klue), pretrain=[text]), out, options)
+    rows = [json.loads(line) for line in (out / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [row["loss"] for row in rows if row["kind"] == "step"]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+    name = "embeddings.word_embeddings.weight"  # frozen afterwards
+    assert not torch.equal(weights(klue)[name], weights(out)[name])
+
+
+def test_a_graph_that_answers_differently_is_left_out(
+    klue: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_AGREEMENT", 1.1)
+    said: list[str] = []
+    train_encoder(Sources([data], str(klue)), tmp_path / "out", Options(epochs=1), say=said.append)
+    assert not (tmp_path / "out" / ONNX_GRAPH).exists() and any("8비트" in line for line in said)
+
+
+def test_encoders_of_a_dataset_are_found_also_unfinished(
+    klue: Path, data: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import training.encoder as module
+
+    import_exports([Path(data)], Request("표"))
+    out = home / "models" / "표-encoder"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_encoder(Sources(["표"], str(klue)), out, Options(**QUICK))
+    assert trained_on("표") == [out.with_name(".표-encoder.training")]
+    train_encoder(Sources(["표"], str(klue)), out, Options(**QUICK))
+    assert trained_on("표") == [out]
+    assert json.loads((out / "chatbot.json").read_text(encoding="utf-8"))["dataset"] == "표"
+
+
+def test_what_cannot_be_done_is_said(klue: Path, data: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="이어서 할 학습이 없어요"):
+        train_encoder(Sources([data], str(klue)), out, resume=True)
+    with pytest.raises(UsageError, match="--layers 9"):
+        train_encoder(Sources([data], str(klue)), out, Options(tune="freeze", layers=9))
+    with pytest.raises(UsageError, match="다른 옵션"):
+        train_encoder(Sources([data], str(klue)), out, Options(seed=7), resume=True)
+    with pytest.raises(UsageError, match="lora"):
+        train_encoder(Sources([data], str(klue)), out, Options(tune="lora"))
+    with pytest.raises(EncoderError, match="--teacher '없는것'"):
+        train_encoder(Sources([data], teacher="없는것"), out)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "letter.txt").write_text("dear")
+    with pytest.raises(CheckpointError, match="다른 파일"):
+        train_encoder(Sources([data], str(klue)), taken)
+
+
+def test_without_the_hub_it_names_the_small_encoder(run: Run, data: str) -> None:
+    done = run("train", "encoder", "--data", data)
+    assert done.returncode == 1 and "--base small" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_json_is_all_there_is_on_standard_output(run: Run, klue: Path, data: str, home: Path) -> None:
+    done = run("train", "encoder", "--data", data, "--base", str(klue), "--epochs", "1", "--json")
+    assert json.loads(done.stdout)["after"]["pairs_mrr"] and done.returncode == 0
+    assert "talk-encoder" in done.stderr and "WARNING" not in done.stderr
+    asked = run("ask", "커피 바다 어때?", "--data", data, "--encoder", "talk-encoder")
+    assert asked.returncode == 0 and "여행 친구 좋아해" in asked.stdout
