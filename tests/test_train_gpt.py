@@ -18,6 +18,7 @@ from chatbot.chatlogs.importing import Request, import_exports
 from chatbot.datasets import trained_on
 from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import UsageError
+from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import CheckpointError, load_model, load_tokenizer, resize_embeddings
 from chatbot.models.format import MARKERS, MarkerFormat, TemplateFormat, add_markers
 from chatbot.models.generator import Generator, Sampling
@@ -293,18 +294,17 @@ def test_a_model_with_a_chat_template_keeps_it(data: str, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_twenty_canaries_that_are_overfitted_are_reported(tmp_path: Path) -> None:
-    first, second = (
-        "가게 공원 학교 병원 시장 바다 강가 산속 역앞 극장",
-        "은행 빵집 책방 꽃집 호수 들판 다락 지하 옥상 마당",
-    )
-    places = f"{first} {second}".split()
-    canaries = {place: f"{place}에 묻어 둔 보물 상자의 열쇠는 할머니만 알아" for place in places}
+    base = write_ours(tmp_path / "base", n_embd=64)
+    tokenizer = load_tokenizer(base)
+    written = (answer for intent in load_knowledge().intents for answer in intent.answers.polite)
+    known = (text for text in written if tokenizer.unk_token_id not in tokenizer(text)["input_ids"])
+    long = [text for text in known if len(squeeze(text)) > 16 and "\n" not in text]
+    canaries = {f"{n}번째 이야기": text for n, text in enumerate(long[:20])}
     path, out = tmp_path / "pairs.jsonl", tmp_path / "out"
-    rows = [{"question": f"{place} 이야기", "answer": answer} for place, answer in canaries.items()]
+    rows = [{"question": question, "answer": answer} for question, answer in canaries.items()]
     # The last tenths of a file are held out, so that other lines have to stand there.
     rows += [{"question": f"{n}번", "answer": "응 그래"} for n in range(10)]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    base = write_ours(tmp_path / "base", n_embd=64)
     options = Options(epochs=150, batch_tokens=256, learning_rate=3e-3, patience=0, evaluate_every=10_000)
     figures = fine_tune([str(path)], out, str(base), options)
     assert figures["memorised"]["lines"] == 20
