@@ -293,8 +293,9 @@ def test_compare_in_a_pipe_and_as_json(run: Run) -> None:
 
 
 def test_evaluate_gpt_reports_as_json(run: Run, tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    done = run("evaluate", "--backend", "gpt", "--json", "--out", str(out))
+    out, data = tmp_path / "figures.json", tmp_path / "pairs.csv"
+    data.write_text("question,answer\n배고파,밥 먹어요\n졸려,얼른 자요\n", encoding="utf-8")
+    done = run("evaluate", "--backend", "gpt", "--data", str(data), "--json", "--out", str(out))
     figures = json.loads(done.stdout)
     assert figures == json.loads(out.read_text(encoding="utf-8"))
     assert figures["replies"]["ended"] >= 0.95 and figures["replies"]["loops"] <= 0.02

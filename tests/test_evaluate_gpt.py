@@ -30,8 +30,8 @@ from training.ranking import log_probabilities, ranking
 
 @pytest.fixture(scope="module")
 def talks() -> list[Conversation]:
-    """Two dozen exchanges that have nothing in common."""
-    intents = load_knowledge().intents[::108][:24]
+    """A dozen exchanges that have nothing in common."""
+    intents = load_knowledge().intents[::216][:12]
     return [
         Conversation([Turn("user", i.questions[0]), Turn("assistant", i.answers.polite[0])], None)
         for i in intents
@@ -60,7 +60,7 @@ def learn_by_heart(folder: Path, talks: list[Conversation]) -> Path:
         labels[n, len(prompt) : len(prompt + reply)] = torch.tensor(reply)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     model.train()
-    for _ in range(150):
+    for _ in range(110):
         optimizer.zero_grad()
         model(input_ids=ids, labels=labels).loss.backward()
         optimizer.step()
@@ -73,11 +73,11 @@ def test_the_true_reply_is_found_by_who_knows_it_and_by_nobody_else(
 ) -> None:
     folder, replies = write_ours(tmp_path / "base"), true_replies(talks)
     untrained = ranking(Generator(str(folder), "cpu"), replies, replies, seed=1)
-    assert untrained and untrained["candidates"] == 24
-    assert untrained["chance"] == pytest.approx(sum(1 / n for n in range(1, 25)) / 24)
-    assert abs(untrained["mrr"] - untrained["chance"]) < 0.15 and untrained["top1"] < 0.25
+    assert untrained and untrained["candidates"] == 12
+    assert untrained["chance"] == pytest.approx(sum(1 / n for n in range(1, 13)) / 12)
+    assert abs(untrained["mrr"] - untrained["chance"]) < 0.15 and untrained["top1"] < 0.3
     knows = ranking(Generator(str(learn_by_heart(folder, talks)), "cpu"), replies, replies, seed=1)
-    assert knows and knows["mrr"] > 0.9 and knows["mrr_pmi"] > 0.9 and knows["top1"] > 0.85
+    assert knows and knows["mrr"] > 0.9 and knows["mrr_pmi"] > 0.8 and knows["top1"] > 0.9
 
 
 @pytest.mark.parametrize("write", [write_ours, write_kogpt2])
@@ -189,8 +189,8 @@ def test_a_file_is_measured_the_same_on_screen_in_a_pipe_and_as_json(
     assert figures == json.loads(out.read_text(encoding="utf-8"))
     assert (
         figures["data"] == file.name
-        and figures["true_replies"] == 24
-        and figures["ranking"]["candidates"] == 24
+        and figures["true_replies"] == 12
+        and figures["ranking"]["candidates"] == 12
     )
     lines = report_lines(figures)
     shown = dict(line.split("\t", 1) for line in lines if "\t" in line)
