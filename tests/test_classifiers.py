@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from chatbot import safety
 from chatbot.models import ngram
 from chatbot.models.ngram import BUCKETS, NgramClassifier, features, shipped_classifier
-from training import classifiers as recipe
+from training.recipes import classifiers as recipe
 
 WHO = ("나는", "오늘은", "이제", "정말", "자꾸")
 LINES = [
@@ -99,3 +100,16 @@ def test_the_likeliest_danger_is_named() -> None:
     weights[3, features("가")[0]] = 5
     odds, kind = NgramClassifier(LABELS, weights, np.zeros(5), np.ones(BUCKETS), {}).judge("가")
     assert kind == "violence" and odds > 0
+
+
+@pytest.mark.slow
+def test_one_command_makes_both(tmp_path: Path) -> None:
+    made = CliRunner().invoke(recipe.app, ["--smoke", "--out", str(tmp_path / "out")])
+    assert made.exit_code == 0, made.output
+    crisis, unknown = (NgramClassifier.load(tmp_path / "out" / f"{name}.npz") for name in recipe.CLASSIFIERS)
+    assert crisis and unknown and set(crisis.decision) == {"threshold", "evidence"}
+    assert (
+        unknown.judge("1998년에 노벨 물리학상을 받은 사람이 누구야")[0] > unknown.judge("오늘 좀 졸리네")[0]
+    )
+    wrong = CliRunner().invoke(recipe.app, ["--only", "weather"])
+    assert wrong.exit_code == 2 and "crisis, unknown" in wrong.stderr

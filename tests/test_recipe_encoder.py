@@ -1,8 +1,7 @@
-"""The encoder recipe, end to end, on a handful of our own sentences and a tiny model."""
+"""The encoder recipe, step by step and through its command line, at its smallest size."""
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import random
@@ -13,64 +12,35 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformerTrainer
 
+from chatbot.errors import UsageError
 from chatbot.knowledge import load_knowledge
-from chatbot.models.encoder import OnnxEncoder, SentenceTransformerEncoder
+from chatbot.models.checkpoint import read_description
+from chatbot.models.encoder import OnnxEncoder, SentenceTransformerEncoder, shipped_encoder
 from chatbot.text import squeeze
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Run
+from tests.tiny_corpora import run_recipe, write_corpora
 from training import corpora as corpora_module
 from training import loop as loop_module
 from training.batches import Batches, tokenised_lines
 from training.corpora import parakqc_split, paraphrase_sets, pretraining_lines, sample_pairs
 from training.noise import noisy
 from training.recipes import encoder as recipe_module
+from training.recipes.steps import Job
+
+SMOKE = recipe_module.SIZES["smoke"]
 
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpora folder in the real layout, filled from our own words."""
-    folder = tmp_path_factory.mktemp("corpora")
-    intents = load_knowledge().intents[:120]
-    lines = [q for intent in intents for q in intent.questions]
-    (folder / "pretrain").mkdir()
-    for name in corpora_module.PRETRAIN_MIXTURE:
-        with gzip.open(folder / "pretrain" / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-    (folder / "pairs").mkdir()
-
-    def write(name: str, rows: list[dict]) -> None:
-        with gzip.open(folder / "pairs" / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-    write(
-        "parakqc_train_sets", [{"set_id": n, "sents": list(i.questions)} for n, i in enumerate(intents[:30])]
-    )
-    for n, split in enumerate(("train", "dev", "test")):
-        own = intents[30 + 10 * n : 40 + 10 * n]
-        write(
-            f"stylekqc_{split}_sets",
-            [{"formal": list(i.questions[:2]), "informal": list(i.questions[2:])} for i in own],
-        )
-    pair = [{"a": i.questions[0], "b": i.questions[1], "label": 1} for i in intents[60:80]]
-    for name in ("question_pair_train", "tatoeba_same_english", "sae4k_v1"):
-        write(name, pair)
-    write("kornli_xnli_dev", [{**row, "label": "entailment"} for row in pair])
-    write("korsts_train", [{"a": r["a"], "b": r["b"], "score": n % 6} for n, r in enumerate(pair)])
-    return folder
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_recipe() -> object:
-    patch = pytest.MonkeyPatch()
-    tiny = replace(
-        recipe_module.RECIPE,
-        vocab_size=2000, alphabet=900, hidden=32, layers=2, heads=2,
-        batch_tokens=256, contrast_batch=16, parakqc_held_out=5,
-    )  # fmt: skip
-    patch.setattr(recipe_module, "RECIPE", tiny)
-    patch.setattr(recipe_module, "PAIRS_PER_SET", {"parakqc": 2, "stylekqc": 1, "qa": 1})
-    yield tiny
-    patch.undo()
+def job(corpora: Path, work: Path, **settings: Any) -> Job[recipe_module.Recipe]:
+    work.mkdir(exist_ok=True)
+    return Job(replace(SMOKE, **settings), corpora, work, work / "encoder", identity="one")
 
 
 def test_what_must_stay_unseen_stays_unseen(corpora: Path) -> None:
@@ -100,22 +70,45 @@ def test_noise_changes_but_never_empties() -> None:
 
 
 @pytest.mark.slow
-def test_the_recipe_from_text_to_shipped_files(corpora: Path, tmp_path: Path) -> None:
-    work, out = tmp_path / "work", tmp_path / "out"
-    recipe_module.vocab(corpora, work)
-    recipe_module.embed(corpora, work)
-    recipe_module.pretrain(corpora, work, minutes=0.1)
-    recipe_module.contrast(corpora, work, ROOT / "data" / "qa", epochs=1)
-    recipe_module.export(work, out)
+def test_one_command_makes_an_encoder_that_finds_answers(
+    corpora: Path, tmp_path: Path, home: Path, run: Run
+) -> None:
+    work = tmp_path / "work"
+    made = run_recipe("encoder", corpora, "--work", str(work), home=home)
+    assert made.returncode == 0, made.stderr
+    out = work / "encoder"
     exact, small = SentenceTransformerEncoder(out, "cpu"), OnnxEncoder(out)
     texts = ["오늘 너무 피곤해", "비 오네", "ㅋㅋㅋㅋㅋㅋㅋ"]
     assert (exact.encode(texts) * small.encode(texts)).sum(1).min() > 0.9
     assert small.encode(["ㅋㅋㅋㅋㅋㅋㅋ"]) == pytest.approx(small.encode(["ㅋㅋㅋ"]))
+    described = read_description(out)
+    assert described["kind"] == "encoder" and described["metrics"]["qa"]["scorers"]["fused"]["top1"] > 0.1
+    answered = run("ask", "오늘 너무 피곤해", "--encoder", str(out))
+    assert answered.returncode == 0 and answered.stdout.strip()
+
+    again = run_recipe("encoder", corpora, "--work", str(work), home=home)
+    assert again.returncode == 0 and again.stderr.count("이미 되어 있어요") == len(recipe_module.STEPS)
+    onwards = ("--work", str(tmp_path / "second"), "--base", str(out), "--only", "contrast")
+    second = run_recipe("encoder", corpora, *onwards, home=home)
+    assert second.returncode == 0, second.stderr
+    facts = json.loads((tmp_path / "second" / "contrast.json").read_text())
+    assert len(facts["rounds"]) == 2 and facts["pretraining"] == described["pretraining"]
+
+
+def test_a_base_that_is_no_encoder_of_this_size_is_refused(corpora: Path, tmp_path: Path) -> None:
+    for base, said in ((tmp_path, "문장 인코더가 아니에요"), (shipped_encoder(), "--size")):
+        with pytest.raises(UsageError, match=said):
+            recipe_module.sentence_encoder(replace(job(corpora, tmp_path / "work"), base=base))
+
+
+def test_the_size_for_the_cpu_is_the_one_that_ships() -> None:
+    shipped: dict[str, Any] = read_description(shipped_encoder())["recipe"]
+    assert {name: getattr(recipe_module.SIZES["cpu"], name) for name in shipped} == shipped
 
 
 def test_masked_loss_falls_and_batches_come_round(corpora: Path, tmp_path: Path) -> None:
-    recipe_module.vocab(corpora, tmp_path)
-    lines = pretraining_lines(corpora, recipe_module.RECIPE.seed)
+    recipe_module.vocab(job(corpora, tmp_path))
+    lines = pretraining_lines(corpora, SMOKE.seed, SMOKE.mixture)
     ids, starts = tokenised_lines(tmp_path, lambda: lines, 64)
     batches = Batches(ids, starts, batch_tokens=256, pad=recipe_module.PAD, seed=1)
     assert sum(len(rows) for rows in batches.rows) == len(starts) - 1
@@ -138,9 +131,10 @@ def test_a_resumed_pretraining_goes_on_where_it_stopped(
         pass
 
     monkeypatch.setattr(loop_module.time, "monotonic", tick)
+    monkeypatch.setattr(recipe_module, "SAVE_EVERY", 0.5)
     made = tmp_path / "made"
-    recipe_module.vocab(corpora, made)
-    recipe_module.embed(corpora, made)
+    recipe_module.vocab(job(corpora, made))
+    recipe_module.embed(job(corpora, made))
     results = []
     for stops in (False, True):
         work = tmp_path / f"stops-{stops}"
@@ -157,10 +151,44 @@ def test_a_resumed_pretraining_goes_on_where_it_stopped(
 
             with monkeypatch.context() as patch, pytest.raises(Stopped):
                 patch.setattr(recipe_module, "masked_lm_loss", stopping)
-                recipe_module.pretrain(corpora, work, minutes=1, save_every=0.5)
-        recipe_module.pretrain(corpora, work, minutes=1, save_every=0.5)
+                recipe_module.pretrain(job(corpora, work, minutes=1))
+        recipe_module.pretrain(job(corpora, work, minutes=1))
         results.append(torch.load(work / "pretrain.pt", weights_only=True))
     whole, resumed = results
     assert whole["spent"]["steps"] == resumed["spent"]["steps"] == 60
     for name, weight in whole["model"].items():
         assert torch.equal(weight, resumed["model"][name]), name
+
+
+@pytest.mark.slow
+def test_resumed_contrastive_training_ends_with_the_same_weights(
+    corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    made = job(corpora, tmp_path / "made")
+    for step in (recipe_module.vocab, recipe_module.embed, recipe_module.pretrain):
+        facts = step(made)
+    (made.work / "pretrain.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(recipe_module, "SAVE_STEPS", 40)
+    weights = []
+    for stops in (False, True):
+        own = replace(made, work=tmp_path / f"stops-{stops}")
+        shutil.copytree(made.work, own.work)
+        if stops:
+            original, calls = SentenceTransformerTrainer.training_step, itertools.count()
+
+            def stopping(*args: Any, original: Any = original, calls: Any = calls) -> torch.Tensor:
+                if next(calls) == 100:
+                    raise Stopped
+                return original(*args)
+
+            with monkeypatch.context() as patch, pytest.raises(Stopped):
+                patch.setattr(SentenceTransformerTrainer, "training_step", stopping)
+                recipe_module.contrast(own)
+            assert list(own.work.glob("contrast-state/one/checkpoint-80"))
+        assert recipe_module.contrast(own)["rounds"][0]["steps"] > 100
+        assert not (own.work / "contrast-state").exists()
+        weights.append(load_file(own.work / "contrasted" / "model.safetensors"))
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from chatbot.knowledge import load_knowledge
+from tests.conftest import ROOT
 from training.recipes.encoder import MIXTURE
 
 
@@ -48,3 +52,15 @@ def _write(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
+
+
+def run_recipe(name: str, corpora: Path, *options: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run a recipe at its smallest, as CI and a reader do."""
+    return subprocess.run(
+        [sys.executable, "-m", f"training.recipes.{name}", "--corpora", str(corpora), "--smoke", *options],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=ROOT,
+        env={**os.environ, "CHATBOT_HOME": str(home)},
+    )

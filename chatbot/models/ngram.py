@@ -2,7 +2,7 @@
 
 Linear models over n-grams are hard to beat where texts are short and examples few (Joulin et al.
 2017, arXiv:1607.01759), run in a tenth of a millisecond, and need no encoder, so that every backend
-is guarded alike. ``python -m training.classifiers`` makes the ones that ship.
+is guarded alike. ``python -m training.recipes.classifiers`` makes the ones that ship.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The n-gram classifiers, from our own lines to the files that ship.
 
-    python -m training.classifiers crisis     who is in need
-    python -m training.classifiers unknown    what no small-talk bot can know
+    python -m training.recipes.classifiers --out data/models/classifiers
+
+makes ``crisis`` (who is in need) and ``unknown`` (what no small-talk bot can know), a minute each.
 
 Each learns from lines written for it (``data/classifiers/*.jsonl``), the dev half of its evaluation
 lines and, as ordinary talk, our indexed questions and dialogues. What it decides by comes from
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +24,17 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from chatbot.errors import UsageError
 from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge
-from chatbot.models.ngram import BUCKETS, NgramClassifier, classifier_path, features
+from chatbot.models.ngram import BUCKETS, NgramClassifier, features
 from chatbot.resources import data_dir
 from chatbot.safety import Danger, matched_pattern
 from training.corpora import read_jsonl
 from training.evaluate import DECLINING_TOPIC
 from training.noise import noisy
+from training.recipes.steps import errors_in_korean
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 SEED = 20261121
 STRENGTH = 20.0  # inverse of the L2 penalty
@@ -38,16 +42,36 @@ FOLDS = 5
 NOISY_COPIES = 6
 NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
 ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
+SMOKE = 40  # of so many lines one, at the smallest size
 MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, since dev is small
 
 Line = tuple[str, str]  # text, label
 
 
-@app.command()
-def crisis() -> None:
-    """Train the classifier of people in need and fit its threshold; print cross-validated figures."""
+@app.command(help="함께 나가는 두 분류기를 처음부터 만들기: crisis(위기), unknown(알 수 없는 것).")
+def make(
+    only: Annotated[str | None, typer.Option("--only", metavar="NAME", help="이것만")] = None,
+    out: Annotated[Path, typer.Option(help="만든 것을 둘 폴더")] = Path("runs/classifiers"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="마흔 줄에 한 줄로, 1분 안에 해 보기")] = False,
+) -> None:
+    """Train the classifiers and print their cross-validated figures."""
+    with errors_in_korean():
+        if only and only not in CLASSIFIERS:
+            raise UsageError(f"--only {only}: {', '.join(CLASSIFIERS)} 중에서 골라 주세요.")
+        for name in [only] if only else CLASSIFIERS:
+            classifier, figures = CLASSIFIERS[name](SMOKE if smoke else 1)
+            out.mkdir(parents=True, exist_ok=True)
+            classifier.save(out / f"{name}.npz")
+            typer.echo(json.dumps({"classifier": name, **figures}, indent=1))
+
+
+def crisis(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
+    """Return the classifier of people in need, its threshold fitted, and its cross-validated figures.
+
+    Of the lines it learns from, one in ``every`` is taken; of the dev lines all.
+    """
     labels = ("none", *get_args(Danger))
-    written, ordinary = _written("crisis"), ordinary_talk()
+    written, ordinary = _written("crisis")[::every], ordinary_talk()[::every]
     lines = written + labelled_lines("crisis", "dev")
     dev = np.arange(len(lines)) >= len(written)
     odds, kinds = judged_unseen(lines, labels, ordinary)
@@ -57,7 +81,6 @@ def crisis() -> None:
     alarm = odds + evidence * matched > threshold
     classifier = trained(lines, labels, ordinary)
     classifier.decision = {"threshold": threshold, "evidence": evidence}
-    classifier.save(classifier_path("crisis"))
     right_kind = [kind == label for kind, (_, label) in zip(kinds, lines, strict=True) if label != "none"]
     figures = {
         "lines": len(lines),
@@ -68,27 +91,31 @@ def crisis() -> None:
         "right kind": float(np.mean(right_kind)),
         **classifier.decision,
     }
-    typer.echo(json.dumps(figures, indent=1))
+    return classifier, figures
 
 
-@app.command()
-def unknown() -> None:
-    """Train the classifier of what the bot cannot know; print cross-validated figures."""
+def unknown(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
+    """Return the classifier of what the bot cannot know, and its cross-validated figures."""
     labels = ("everyday", "ood")
     eval_lines = [
         (text, "ood" if label == "ood" else "everyday") for text, label in labelled_lines("unseen", "dev")
     ]
-    lines = _written("unknown") + eval_lines
-    ordinary = ordinary_talk()
+    lines = _written("unknown")[::every] + eval_lines
+    ordinary = ordinary_talk()[::every]
     odds, _ = judged_unseen(lines, labels, ordinary)
-    trained(lines, labels, ordinary).save(classifier_path("unknown"))
     strange = np.array([label == "ood" for _, label in lines])
     figures = {
         "lines": len(lines),
         "recall": float((odds[strange] > 0).mean()),
         "false alarms": float((odds[~strange] > 0).mean()),
     }
-    typer.echo(json.dumps(figures, indent=1))
+    return trained(lines, labels, ordinary), figures
+
+
+CLASSIFIERS: dict[str, Callable[[int], tuple[NgramClassifier, dict[str, Any]]]] = {
+    "crisis": crisis,
+    "unknown": unknown,
+}
 
 
 def decide(

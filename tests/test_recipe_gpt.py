@@ -1,0 +1,75 @@
+"""The GPT recipe, through its command line and at its smallest size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from chatbot.models.checkpoint import load_model, load_tokenizer, read_description, shipped_gpt
+from tests.conftest import Run
+from tests.tiny_corpora import run_recipe, write_corpora
+from tests.tiny_models import write_ours
+from training.dialogues import corpora_conversations
+from training.recipes.gpt import SIZES, STEPS, fresh_model
+
+
+@pytest.mark.slow
+def test_one_command_makes_a_gpt_that_answers(tmp_path: Path, home: Path, run: Run) -> None:
+    corpora, work = write_corpora(tmp_path / "corpora"), tmp_path / "work"
+    made = run_recipe("gpt", corpora, "--work", str(work), home=home)
+    assert made.returncode == 0, made.stderr
+    out = work / "gpt"
+    described = read_description(out)
+    metrics = described["metrics"]
+    assert metrics["replies"]["empty"] == metrics["replies"]["broken"] == 0
+    assert 1 < metrics["kneser_ney"]["replies"] < 20
+    assert "CC BY-SA 4.0" in (out / "README.md").read_text(encoding="utf-8")
+    tokenizer = load_tokenizer(out)
+    assert load_model(out, "auto", len(tokenizer)).dtype == torch.float16
+    assert (out / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+    before = (work / "chat.json").read_text()
+    again = run_recipe("gpt", corpora, "--work", str(work), home=home)
+    assert again.returncode == 0 and again.stderr.count("이미 되어 있어요") == len(STEPS)
+    longer = run_recipe("gpt", corpora, "--work", str(work), "--only", "reply", "--epochs", "2", home=home)
+    assert longer.returncode == 0 and (work / "chat.json").read_text() == before
+    assert json.loads((work / "reply.json").read_text())["epochs"] == 2
+
+    onwards = ("--work", str(tmp_path / "second"), "--base", str(out))
+    for step in ("vocab", "pretrain"):
+        second = run_recipe("gpt", corpora, *onwards, "--only", step, home=home)
+        assert second.returncode == 0, second.stderr
+    facts = json.loads((tmp_path / "second" / "pretrain.json").read_text())
+    assert facts["earlier"]["chat"]["steps"] == described["training"]["chat"]["steps"]
+    shutil.rmtree(corpora)
+    answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
+    assert answered.returncode == 0 and answered.stdout.strip()
+
+
+def test_a_base_of_another_size_is_refused(tmp_path: Path, home: Path) -> None:
+    corpora, base = write_corpora(tmp_path / "corpora"), write_ours(tmp_path / "base", n_layer=3)
+    options = ("--work", str(tmp_path / "work"), "--base", str(base))
+    assert run_recipe("gpt", corpora, *options, "--only", "vocab", home=home).returncode == 0
+    refused = run_recipe("gpt", corpora, *options, "--only", "pretrain", home=home)
+    assert refused.returncode == 2 and "--size" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_corpora_become_conversations(tmp_path: Path) -> None:
+    assert [len(c.turns) for c in corpora_conversations(write_corpora(tmp_path))] == [2, 2, 2]
+
+
+def test_the_size_for_the_cpu_is_the_one_that_ships() -> None:
+    shipped: dict[str, Any] = read_description(shipped_gpt())["recipe"]
+    assert {name: getattr(SIZES["cpu"], name) for name in shipped} == shipped
+
+
+@pytest.mark.parametrize("size", ["cpu", "gpu"])
+def test_weights_stay_small(size: str) -> None:
+    with torch.device("meta"):
+        model = fresh_model(SIZES[size], range(SIZES[size].vocab_size))  # type: ignore[arg-type]
+    assert 2 * sum(weight.numel() for weight in model.parameters()) < 60e6
