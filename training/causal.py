@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from chatbot.models.checkpoint import quiet_transformers
-from chatbot.models.format import MarkerFormat, Sequenced, TrainableFormat
+from chatbot.models.format import Sequenced, TrainableFormat
 from training.batches import Batches, joined
 from training.dialogues import Conversation
 from training.loop import Report, Spent, fit, mixed_precision, process
@@ -201,7 +201,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 def settle_generation(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    stop_ids: Iterable[int] | None = None,
+    stop_ids: Iterable[int],
     temperature: float = 0.7,
 ) -> None:
     """Make plain ``generate`` stop where our replies end, and not at twenty tokens."""
@@ -213,13 +213,6 @@ def settle_generation(
         top_p=0.9,
         max_new_tokens=64,
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=sorted(MarkerFormat(tokenizer).stop_ids if stop_ids is None else stop_ids),
+        eos_token_id=sorted(stop_ids),
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def next_token_loss(
-    model: PreTrainedModel, ids: torch.Tensor, learn: torch.Tensor, chance: int | None = None
-) -> torch.Tensor:
-    """Return the mean of :func:`token_costs`."""
-    return token_costs(model, ids, learn, chance).mean()

@@ -58,7 +58,7 @@ class Splits(NamedTuple):
     def epochs(self, count: int, seed: int) -> list[list[Conversation]]:
         """Return what to train on, epoch by epoch; of the words that ship, every time a new draw."""
         if self.own:
-            return [list(own_conversations(None, seed + epoch)) for epoch in range(count)]
+            return [list(own_conversations(seed + epoch)) for epoch in range(count)]
         return [self.train] * count
 
 
@@ -78,7 +78,7 @@ def load_splits(data: Sequence[str]) -> Splits:
         valid, test = (
             [Conversation(turns, None) for turns in held_out_dialogues(half)] for half in ("dev", "test")
         )
-        train = list(own_conversations(None, 0))
+        train = list(own_conversations(0))
         return Splits(train, valid, test, [], load_knowledge().fingerprint, own=True)
     parts: dict[str, list[Conversation]] = {"train": [], "valid": [], "test": []}
     chosen: list[str] = []
@@ -114,13 +114,13 @@ def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
         yield row["meta"]["split"], [turn for turn in turns if turn.text]
 
 
-def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversation]:
-    """Yield one epoch of our data (``None``) or a person's: pairs in every speech level, dialogues.
+def own_conversations(seed: int) -> Iterator[Conversation]:
+    """Yield one epoch of the words that ship: pairs in every speech level, dialogues.
 
     Another seed draws other answers, other noise and other neighbours.
     """
     rng = random.Random(seed)
-    pairs = list(_pairs(load_knowledge(data), rng))
+    pairs = list(_pairs(load_knowledge(), rng))
     rng.shuffle(pairs)
     before: dict[Style | None, Conversation] = {}
     for pair in pairs:
@@ -128,10 +128,9 @@ def own_conversations(data: str | Path | None, seed: int) -> Iterator[Conversati
         chained = earlier is not None and rng.random() < _CHAINED
         yield Conversation([*earlier.turns, *pair.turns], pair.style) if earlier and chained else pair
         before[pair.style] = pair
-    dialogues = load_dialogues(data)
-    if data is None:  # other people's manners, kept apart from what the bot itself may say
-        dialogues += load_dialogues(data_dir() / "dialogues" / "personas")
-    for turns, style in dialogues:
+    # Other people's manners are kept apart from what the bot itself may say.
+    others = load_dialogues(data_dir() / "dialogues" / "personas")
+    for turns, style in [*load_dialogues(), *others]:
         speaker = next((turn.name for turn in turns if turn.role == "assistant"), None)
         for _ in range(_DIALOGUE_WEIGHT):
             yield Conversation(turns, style, speaker)

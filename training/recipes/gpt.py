@@ -30,7 +30,7 @@ from chatbot.models.checkpoint import (
 from chatbot.models.format import MARKERS, MarkerFormat, add_markers
 from chatbot.models.generator import Generator
 from training.batches import Batches, tokenised_lines
-from training.causal import Curriculum, next_token_loss, settle_generation, train_on
+from training.causal import Curriculum, settle_generation, token_costs, train_on
 from training.corpora import CHAT, Layout, pretraining_lines, text_layout
 from training.dialogues import Conversation, corpora_conversations, own_conversations
 from training.loop import Spent, fit
@@ -159,11 +159,11 @@ def pretrain(job: Job[Recipe]) -> dict[str, Any]:
     tokenizer = load_tokenizer(job.work / "tokenizer")
     ids, starts = tokenised_lines(job.work, lambda: _text(job), recipe.longest_line, around=([BOS], [EOS]))
     batches = Batches(ids, starts, batch_tokens=recipe.batch_tokens, pad=PAD, seed=recipe.seed)
-    model = _on_device(_base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
+    model = _on_device(base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(model.device)
-        yield next_token_loss(model, batch, batch != PAD, recipe.seed + step), batch.numel()
+        yield token_costs(model, batch, batch != PAD, recipe.seed + step).mean(), batch.numel()
 
     scale = recipe.continued_scale if job.base else 1.0
     spent = fit(
@@ -175,7 +175,12 @@ def pretrain(job: Job[Recipe]) -> dict[str, Any]:
     return {**_facts(spent), **earlier}
 
 
-def _base_model(job: Job[Recipe], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+def base_model(job: Job[Recipe], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Return the model to go on from.
+
+    Raises:
+        UsageError: it is of another size than the recipe's.
+    """
     assert job.base
     model: Any = load_model(job.base, torch.float32, len(tokenizer))
     shape = (getattr(model.config, "n_embd", None), getattr(model.config, "n_layer", None))
@@ -195,13 +200,13 @@ def _facts(spent: Spent) -> dict[str, Any]:
 
 def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
     recipe = job.recipe
-    own = [own_conversations(None, recipe.seed + epoch) for epoch in range(recipe.chat_epochs)]
+    own = [own_conversations(recipe.seed + epoch) for epoch in range(recipe.chat_epochs)]
     return [list(islice(every, recipe.conversations)) for every in (corpora_conversations(job.corpora), *own)]
 
 
 def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
     recipe = job.recipe
-    own = [own_conversations(None, recipe.seed + 100 + epoch) for epoch in range(recipe.reply_epochs)]
+    own = [own_conversations(recipe.seed + 100 + epoch) for epoch in range(recipe.reply_epochs)]
     return [list(islice(every, recipe.conversations)) for every in own]
 
 
@@ -247,7 +252,9 @@ def export(job: Job[Recipe]) -> dict[str, Any]:
     tokenizer = load_tokenizer(job.work / "tokenizer")
     add_markers(tokenizer)  # and today's chat template
     model: Any = load_model(job.work / "reply", torch.float32, len(tokenizer))
-    settle_generation(model, tokenizer, temperature=job.recipe.sampling_temperature)
+    settle_generation(
+        model, tokenizer, MarkerFormat(tokenizer).stop_ids, temperature=job.recipe.sampling_temperature
+    )
     facts = {"version": __version__, "base_model": None}
     save_checkpoint(job.out, model, tokenizer, facts, "")
     found = best_temperature(Generator(str(job.out), "cpu"))

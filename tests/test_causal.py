@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
-import shutil
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,11 @@ from chatbot.models.checkpoint import load_model, load_tokenizer
 from chatbot.models.format import MarkerFormat
 from chatbot.resources import data_dir
 from chatbot.text import squeeze
-from tests.conftest import Run
 from tests.tiny_models import tiny_gpt2, write_ours
 from training import causal as causal_module
 from training import loop as loop_module
-from training.causal import Curriculum, next_token_loss, train_on
-from training.dialogues import Conversation, corpora_conversations, own_conversations
+from training.causal import Curriculum, token_costs, train_on
+from training.dialogues import Conversation, own_conversations
 from training.recipes import gpt as recipe_module
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
@@ -45,12 +40,12 @@ def test_moved_lines_train_every_position_and_change_no_target() -> None:
     model = tiny_gpt2(50).eval()
     ids = torch.randint(4, 50, (64, 6))
     learn = torch.ones_like(ids, dtype=torch.bool)
-    still = next_token_loss(model, ids, learn)
+    still = token_costs(model, ids, learn).mean()
     expected = torch.nn.functional.cross_entropy(
         model(input_ids=ids).logits[:, :-1].reshape(-1, 50), ids[:, 1:].reshape(-1)
     )
     assert still.item() == pytest.approx(expected.item(), abs=1e-4)
-    next_token_loss(model, ids, learn, chance=1).backward()
+    token_costs(model, ids, learn, chance=1).sum().backward()
     touched = model.transformer.wpe.weight.grad.abs().sum(1) > 0
     assert touched.sum() > 60 and touched[0]
 
@@ -73,11 +68,11 @@ def test_a_resumed_training_equals_one_without_a_stop(
         def loss(*args: Any) -> torch.Tensor:
             if next(calls) == stop:
                 raise Stopped
-            return next_token_loss(*args)
+            return token_costs(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(causal_module, "next_token_loss", loss)
-            train_on(course, model, recipe_module.optimizers(model, 1.0), state)
+            patch.setattr(causal_module, "token_costs", loss)
+            train_on(course, model, recipe_module.optimizers(model, recipe_module.SIZES["cpu"]), state)
         return model.state_dict()
 
     ticks = itertools.count()
@@ -112,7 +107,7 @@ def test_what_is_held_out_is_not_trained_on() -> None:
     def key(text: str) -> str:
         return squeeze(text) or text
 
-    seen = {key(t.text) for c in own_conversations(None, 1) for t in c.turns}
+    seen = {key(t.text) for c in own_conversations(1) for t in c.turns}
     lines = prompts("test") + prompts("dev")
     lines += [t.text for d in held_out_dialogues("test") for t in d if len(squeeze(t.text)) > 6]
     indexed = {key(entry.question) for entry in knowledge.entries}
@@ -124,7 +119,7 @@ def test_every_answer_comes_in_its_own_speech_level() -> None:
     intents = {i.id: i for i in load_knowledge().intents}
     polite = {a for i in intents.values() for a in i.answers.polite}
     casual = {a for i in intents.values() for a in i.answers.casual}
-    conversations = list(own_conversations(None, 1))
+    conversations = list(own_conversations(1))
     personas = load_dialogues(data_dir() / "dialogues" / "personas")
     dialogues = {tuple(t.text for t in turns) for turns, _ in [*load_dialogues(), *personas]}
     count = 0
@@ -135,59 +130,7 @@ def test_every_answer_comes_in_its_own_speech_level() -> None:
             assert turn.text in (polite if conversation.style == "polite" else casual)
             count += 1
     assert count > 8000
-    assert conversations != list(own_conversations(None, 2))
-
-
-@pytest.fixture
-def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    tiny = replace(
-        recipe_module.RECIPE,
-        vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512, chat_epochs=1,
-    )  # fmt: skip
-    monkeypatch.setattr(recipe_module, "RECIPE", tiny)
-    yield
-
-
-@pytest.fixture
-def corpora(tmp_path: Path) -> Path:
-    """A corpora folder in the real layout, filled from our own words."""
-    folder = tmp_path / "corpora"
-    intents = load_knowledge().intents[::22]  # some of every topic
-    lines = [q for intent in intents for q in intent.questions]
-    for part in ("pretrain", "chat"):
-        (folder / part).mkdir(parents=True)
-    for name in recipe_module.MIXTURE:
-        with gzip.open(folder / "pretrain" / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-    turns = [{"role": "user", "text": "안녕"}, {"role": "bot", "text": "안녕하세요"}]
-    rows = {"chatbotdata_train": {"q": "밥 먹었어?", "a": "아직이요."}, "xpersona_ko_valid": {"turns": turns}}
-    rows["xpersona_ko_test"] = rows["xpersona_ko_valid"]
-    for name, row in rows.items():
-        with gzip.open(folder / "chat" / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return folder
-
-
-@pytest.mark.slow
-def test_the_recipe_from_text_to_the_files_that_ship(
-    corpora: Path, tmp_path: Path, tiny_recipe: None, run: Run
-) -> None:
-    work, out = tmp_path / "work", tmp_path / "gpt"
-    assert [len(c.turns) for c in corpora_conversations(corpora)] == [2, 2, 2]
-    recipe_module.vocab(corpora, work)
-    recipe_module.pretrain(corpora, work, minutes=0.1)
-    recipe_module.chat(corpora, work, epochs=1)
-    recipe_module.reply(work, epochs=1)
-    recipe_module.export(work, out)
-    recipe_module.card(corpora, work, out)
-    metrics = json.loads((out / "chatbot.json").read_text())["metrics"]
-    assert metrics["replies"]["empty"] == metrics["replies"]["broken"] == 0
-    assert 1 < metrics["kneser_ney"]["replies"] < 20
-    assert "CC BY-SA 4.0" in (out / "README.md").read_text()
-    tensors = load_model(out, "auto", 1500)
-    assert tensors.dtype == torch.float16
-    shutil.rmtree(work)
-    assert run("ask", "안녕", "--backend", "gpt", "--model", str(out)).returncode == 0
+    assert conversations != list(own_conversations(2))
 
 
 def test_only_what_was_said_by_the_two_is_trained_on(tmp_path: Path) -> None:
