@@ -23,7 +23,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import typer
 
 from chatbot.errors import ChatbotError, UsageError
-from chatbot.models.checkpoint import check_target
+from chatbot.models.checkpoint import check_target, quiet_transformers
 from chatbot.resources import data_dir
 from training.corpora import Layout, corpus_digest
 
@@ -241,7 +241,7 @@ def recipe_app(name: str, sizes: Mapping[str, R], steps: Sequence[Step[R]], desc
         epochs: Annotated[int | None, typer.Option(min=1, help="사전 학습 뒤에 데이터를 볼 횟수")] = None,
         base: Annotated[Path | None, typer.Option(help="처음부터가 아니라 이 모델에서 이어서")] = None,
     ) -> None:
-        with errors_in_korean():
+        with errors_in_korean(), quiet_transformers():
             size_name = "smoke" if smoke else size
             folder = work or Path("runs") / f"{name}-{size_name}"
             job = Job(
