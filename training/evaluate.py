@@ -76,19 +76,7 @@ def evaluate_retrieval(
     knowledge = load_knowledge(data)
     model = load_encoder(encoder, device)
     index = open_index(knowledge, model, progress)
-    dataset = personal_dataset(data)
-    if dataset:
-        index.entries = _by_answer(index.entries)
-        lines = _last_part(index, dataset)
-    else:
-        lines = [(text, source, ()) for text, source in knowledge.held_out("test")]
-        lines = lines or [(text, source, (row,)) for text, source, row in leave_one_out(knowledge.entries)]
-    if not lines:
-        raise ChatbotError(
-            f"{knowledge.name}: 잴 수 있는 질문이 없어요. "
-            + ("대화를 더 가져와 주세요." if dataset else
-               "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요.")
-        )  # fmt: skip
+    lines = _lines(knowledge, index)
     seconds: list[float] = []
     sought: list[Sought] = []
     for text, source, left_out in lines:
@@ -119,6 +107,21 @@ def evaluate_retrieval(
     if sts:
         figures["sts"] = {"file": sts.name, "spearman": sts_spearman(model, sts)}
     return figures
+
+
+def _lines(knowledge: Knowledge, index: Index) -> list[tuple[str, str, Sequence[int]]]:
+    """Return what to look for: ``(line, source of the right answer, rows that may not be found)``."""
+    dataset = personal_dataset(knowledge.name) if knowledge.speaker else None
+    if dataset:
+        index.entries = _by_answer(index.entries)
+        lines, remedy = _last_part(index, dataset), "대화를 더 가져와 주세요."
+    else:
+        lines = [(text, source, ()) for text, source in knowledge.held_out("test")]
+        lines = lines or [(text, source, (row,)) for text, source, row in leave_one_out(knowledge.entries)]
+        remedy = "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
+    if not lines:
+        raise ChatbotError(f"{knowledge.name}: 잴 수 있는 질문이 없어요. {remedy}")
+    return lines
 
 
 def _by_answer(entries: Sequence[Entry]) -> list[Entry]:

@@ -92,22 +92,8 @@ def evaluate_gpt(
         Conversation(turns=[Turn("user", text)], style=style) for style in STYLES for text in prompts("test")
     ]
     count = _Count(len(replies) + len(dialogues) + len(asked) + _STREAMED + 2 * len(chosen), progress)
-    found = {"replies": Bits(), "all": Bits()}
-    for reply in replies:
-        found["replies"] += true_reply_bits(generator, reply)
-        count()
-    for turns in dialogues:
-        if isinstance(generator.format, MarkerFormat):
-            found["all"] += dialogue_bits(generator, turns)
-        count()
-    generated: list[str] = []
-    for part in _batches(chosen):
-        generated += _generated(generator, part, backend.sampling)
-        count(len(part))
-    answered: list[tuple[Conversation, Reply]] = []
-    for batch in _batches(asked):
-        answered += zip(batch, backend.reply_many(batch), strict=True)
-        count(len(batch))
+    cost = _costs(generator, replies, dialogues, count)
+    generated = _generated(generator, chosen, backend.sampling, count)
     return {
         "backend": "gpt",
         "notes": backend.notes,
@@ -117,10 +103,12 @@ def evaluate_gpt(
         "dialogues": len(dialogues),
         "true_replies": len(replies),
         "too_long": too_long,
-        "prediction": {name: _prediction(cost) for name, cost in found.items() if cost.tokens},
+        "prediction": {name: _prediction(bits) for name, bits in cost.items() if bits.tokens},
         "generated": {"contexts": len(chosen), "chrf": chrf(generated, [[r.text] for r in chosen])},
         "ranking": ranking(generator, chosen, replies, seed, count),
-        "replies": behaviour(answered, generator.room(backend.sampling.max_new_tokens)),
+        "replies": behaviour(
+            _answered(backend, asked, count), generator.room(backend.sampling.max_new_tokens)
+        ),
         **_speed(backend, asked[:: max(1, len(asked) // _STREAMED)][:_STREAMED], count),
     }
 
@@ -137,11 +125,43 @@ class _Count:
             self._progress(self.done, self.total)
 
 
-def _generated(generator: Generator, contexts: Sequence[TrueReply], sampling: Sampling) -> list[str]:
+def _costs(
+    generator: Generator, replies: Sequence[TrueReply], dialogues: Sequence[Sequence[Turn]], count: _Count
+) -> dict[str, Bits]:
+    """Return what the replies cost and, for a model of our own format, everything that was said."""
+    found = {"replies": Bits(), "all": Bits()}
+    for reply in replies:
+        found["replies"] += true_reply_bits(generator, reply)
+        count()
+    for turns in dialogues:
+        if isinstance(generator.format, MarkerFormat):
+            found["all"] += dialogue_bits(generator, turns)
+        count()
+    return found
+
+
+def _generated(
+    generator: Generator, contexts: Sequence[TrueReply], sampling: Sampling, count: _Count
+) -> list[str]:
     """Return what the model says where the true replies were said."""
-    room = sampling.max_new_tokens
-    made = [generator.prompt(c.before, c.style, room, c.speaker) for c in contexts]
-    return [reply.text for reply in generator.generate(made, sampling)]
+    texts: list[str] = []
+    for part in _batches(contexts):
+        room = sampling.max_new_tokens
+        made = [generator.prompt(c.before, c.style, room, c.speaker) for c in part]
+        texts += [reply.text for reply in generator.generate(made, sampling)]
+        count(len(part))
+    return texts
+
+
+def _answered(
+    backend: GptBackend, asked: Sequence[Conversation], count: _Count
+) -> list[tuple[Conversation, Reply]]:
+    """Return the conversations, each with its answer."""
+    answered: list[tuple[Conversation, Reply]] = []
+    for part in _batches(asked):
+        answered += zip(part, backend.reply_many(part), strict=True)
+        count(len(part))
+    return answered
 
 
 def _that_fit(generator: Generator, replies: Sequence[TrueReply]) -> tuple[list[TrueReply], int]:
