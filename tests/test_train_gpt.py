@@ -26,10 +26,12 @@ from chatbot.text import squeeze
 from tests.conftest import ROOT, Run
 from tests.tiny_models import INSTRUCT_TEMPLATE, write_instruct, write_kogpt2, write_ours
 from training import gpt as gpt_module
-from training.causal import token_costs
+from training import loop as loop_module
+from training.causal import Curriculum, Plan, token_costs
 from training.dialogues import load_splits
 from training.gpt import Options, fine_tune
 from training.memorisation import memorised
+from training.pupil import Pupil
 from training.tuning import Tuning, blocks, with_lora
 
 ANSWERS = ("응 그래", "아니 별로", "나도 그렇게 생각해", "내일 보자", "밥 먹었어?")
@@ -270,6 +272,29 @@ def test_text_that_cannot_be_read_is_named(
         path.write_bytes(content)
     done = run("train", "gpt", "--data", data, "--base", "small", "--pretrain", str(path))
     assert done.returncode == 1 and str(path) in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_half_precision_scales_its_losses(
+    base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Float16, as on GPUs without bfloat16: small gradients survive, and the state of the scaler is kept."""
+    monkeypatch.setattr(loop_module, "half_type", lambda device: torch.float16)
+    saved: list[dict[str, Any]] = []
+    monkeypatch.setattr(loop_module, "save_private", lambda path, value: saved.append(value))
+    tokenizer = load_tokenizer(base)
+    model = load_model(base, torch.float32, len(tokenizer))
+    add_markers(tokenizer)
+    resize_embeddings(model, len(tokenizer))
+    pupil = Pupil(model, tokenizer, MarkerFormat(tokenizer), 64)
+    plan = Plan(Curriculum(pupil.form, [load_splits([data]).train] * 4, longest=64, batch_tokens=256))
+    optimizer = torch.optim.AdamW(pupil.model.parameters(), lr=3e-3)
+    before = float(sum(part for part, _ in plan.parts(0, pupil.model)))
+    loop_module.fit(
+        pupil.model, lambda step: plan.parts(step, pupil.model), [optimizer], tmp_path / "state.pt",
+        steps=plan.steps, warmup=0.1, save_every=0,
+    )  # fmt: skip
+    assert float(sum(part for part, _ in plan.parts(0, pupil.model))) < 0.9 * before
+    assert saved[-1]["scaler"]["scale"] > 1
 
 
 def test_a_model_with_a_chat_template_keeps_it(data: str, tmp_path: Path) -> None:

@@ -40,7 +40,14 @@ from chatbot.models.checkpoint import (
     shipped_gpt,
 )
 from chatbot.models.device import resolve_device
-from chatbot.models.format import MarkerFormat, TemplateFormat, TrainableFormat, add_markers, end_ids
+from chatbot.models.format import (
+    CHAT_TEMPLATE,
+    MarkerFormat,
+    TemplateFormat,
+    TrainableFormat,
+    add_markers,
+    end_ids,
+)
 from chatbot.models.locate import is_hub_id
 from chatbot.resources import private_dir, write_private
 from training.causal import Curriculum, Plan, Reading, fingerprint, settle_generation, token_costs
@@ -255,7 +262,7 @@ def _pupil(folder: Path, options: Options, device: str) -> Pupil:
     known = len(tokenizer)
     model: Any = load_model(folder, torch.float32, known)
     form: TrainableFormat
-    if tokenizer.chat_template and "format" not in read_description(folder):
+    if tokenizer.chat_template not in (None, CHAT_TEMPLATE) and "format" not in read_description(folder):
         form = TemplateFormat(tokenizer, end_ids(tokenizer, model.generation_config.eos_token_id))
     else:
         add_markers(tokenizer)
