@@ -463,7 +463,14 @@ def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised) -> str:
 def report_lines(figures: dict[str, Any]) -> list[str]:
     """Return what a fine-tuning gave as Korean lines."""
     spent, learnt = figures["training"], figures["memorised"]
-    lines = [
+    lines = []
+    if "pretraining" in figures:
+        read = figures["pretraining"]
+        lines.append(
+            f"글 읽기\t{read['training']['tokens']:,}토큰, "
+            f"당혹도 {read['before']['perplexity']:.1f} → {read['after']['perplexity']:.1f}"
+        )
+    lines += [
         f"학습\t{spent['steps']:,}걸음, {spent['tokens']:,}토큰, 가장 좋았던 걸음 {spent['best_step']:,}"
     ]
     for name, title in (("perplexity", "당혹도(perplexity)"), ("bits_per_character", "글자당 비트")):
