@@ -6,11 +6,9 @@ From pairs of texts to a checkpoint that any sentence-transformers opens. What i
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +18,6 @@ from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
-)
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    CoSENTLoss,
-    EmbedDistillLoss,
-    MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers, MultiDatasetBatchSamplers
@@ -47,31 +39,27 @@ from chatbot.models.encoder import (
     unknown_rate,
 )
 from chatbot.resources import private_dir, write_private
-from training.distil import keep_blocks, teacher_examples
+from training.distil import keep_blocks
 from training.encoder_checkpoint import SMALL, Say, origin, write_encoder
 from training.examiner import MEASURE, Examiner
-from training.pairs import Example, Kind, TrainingData, load_scores, load_training_data
+from training.lessons import lessons
+from training.pairs import TrainingData, load_scores, load_training_data
 from training.record import Record
 from training.trainer import CountsTokens, Report, Watch, common_arguments, estimate, on_device, run
 from training.tuning import TUNES, Tune, Tuning, blocks, count
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 KLUE_BASE = "klue/bert-base"
 _SMALL_MODEL = 30_000_000  # weights
 _LONGEST = 128  # tokens of a text, where the base does not say
-_CACHED_ABOVE = 128  # texts a batch whose loss is worked out in parts
-_PART = 64
-_SCALE = 20.0  # of cosines, as in the encoder that ships
-# What the columns of each kind of examples are called.
-_COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "pairs": ("anchor", "positive"),
-    "paraphrases": ("anchor", "positive"),
-    "intents": ("anchor", "positive"),
-    "triplets": ("anchor", "positive", "negative"),
-    "scores": ("sentence1", "sentence2", "score"),
-}
+_STEPS = 20  # that an epoch should have at least
+_BATCHES = (16, 64)  # examples a step, of few data and of many
+_STEPS_IN_ALL = 100  # that a training should have at least
+_EPOCHS = (3, 10)  # of many data and of few
+_LINES = 32  # of plain text a step
+_EVERY = 10  # steps between validations at least: a step or two change little but by chance
 
 
 @dataclass(frozen=True)
@@ -80,15 +68,16 @@ class Options:
 
     ``student_layers`` are the blocks that are kept, 0: all, or half of them where the student is made from
     its teacher. ``learning_rate`` 0 goes by the model's size and what is tuned, ``evaluate_every`` 0 is
-    four times an epoch. ``hard_negatives`` is how many are mined for each pair.
+    four times an epoch or, with few data, every ten steps, ``batch`` and ``epochs`` 0 go by how many data
+    there are. ``hard_negatives`` is how many are mined for each pair.
     """
 
     tune: Tune = "full"
     layers: int = 2
     student_layers: int = 0
-    epochs: float = 3.0
+    epochs: float = 0.0
     learning_rate: float = 0.0
-    batch: int = 64
+    batch: int = 0
     hard_negatives: int = 0
     evaluate_every: int = 0
     patience: int = 3
@@ -99,11 +88,21 @@ class Options:
         known = [tune for tune in TUNES if tune != "lora"]
         if self.tune not in known:
             raise UsageError(f"--tune '{self.tune}'은(는) 없어요. {', '.join(known)} 중에서 골라 주세요.")
+        if self.batch == 1:
+            raise UsageError("--batch 1: 서로 견주어 배우니 한 번에 둘은 있어야 해요. 2 이상으로 해 주세요.")
 
     def rate(self, weights: int) -> float:
         """Return the peak learning rate: small models and few trained weights bear more."""
         usual = {"full": 2e-5, "freeze": 1e-4, "gradual": 5e-5}[self.tune]
         return self.learning_rate or usual * (5 if weights < _SMALL_MODEL else 1)
+
+    def size(self, examples: int) -> int:
+        """Return the examples a batch: fewer of few data, so that there are steps to learn in."""
+        return self.batch or min(max(examples // _STEPS, _BATCHES[0]), _BATCHES[1])
+
+    def rounds(self, steps: int) -> float:
+        """Return the epochs, of ``steps`` each: more of few data, as long as they still help."""
+        return self.epochs or float(min(max(_STEPS_IN_ALL / steps, _EPOCHS[0]), _EPOCHS[1]))
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,8 @@ def train_encoder(
         "tokens": int(trainer.state.num_input_tokens_seen),
         **asdict(options),
         "learning_rate": trainer.args.learning_rate,
+        "batch": trainer.args.per_device_train_batch_size,
+        "epochs": trainer.args.num_train_epochs,
     }
     figures: dict[str, Any] = {
         "training": facts,
@@ -230,7 +231,7 @@ class Course:
             lines = read_text(sources.pretrain).train
             trainer = masked_trainer(
                 masked, model.tokenizer, lines, int(model.max_seq_length or _LONGEST),
-                batch=self.options.batch, rate=self._rate(masked),
+                batch=_LINES, rate=self._rate(masked),
                 common=common_arguments(self.work / "reading", self.device, self.options.seed),
             )  # fmt: skip
             tuning = Tuning(masked, "full")
@@ -250,20 +251,13 @@ class Course:
     ) -> PairTrainer:
         """Train on the examples; the model is left with its best weights."""
         options = self.options
-        sets: dict[str, Dataset] = {
-            kind: _dataset_of(kind, examples) for kind, examples in data.train.items()
-        }
-        if options.hard_negatives:
-            sets = _with_hard_negatives(sets, model, options.hard_negatives)
-        losses: dict[str, torch.nn.Module] = {name: _loss(name, model, options.batch) for name in sets}
-        if teacher:
-            guide, _ = _open(teacher, "--teacher")
+        guide = _open(teacher, "--teacher")[0] if teacher else None
+        if guide:
             on_device(guide, self.device)
-            width = int(model.get_embedding_dimension() or 0)
-            sets["teacher"] = teacher_examples(guide, data.texts(), width)
-            losses["teacher"] = EmbedDistillLoss(model, distance_metric="cosine")
-        steps = sum(-(-len(rows) // options.batch) for rows in sets.values())
-        every = options.evaluate_every or max(1, steps // 4)
+        batch = options.size(sum(map(len, data.train.values())))
+        sets, losses = lessons(model, data, batch, options.hard_negatives, guide)
+        steps = sum(-(-len(rows) // batch) for rows in sets.values())
+        every = options.evaluate_every or max(_EVERY, steps // 4)
         chooses: dict[str, Any] = {
             "eval_strategy": "steps", "eval_steps": every, "load_best_model_at_end": True,
             "metric_for_best_model": "eval_mean", "greater_is_better": True,
@@ -275,7 +269,7 @@ class Course:
             args=SentenceTransformerTrainingArguments(
                 **common_arguments(self.work / "tuning", self.device, options.seed),
                 **(chooses if examiner else {}),
-                num_train_epochs=options.epochs, per_device_train_batch_size=options.batch,
+                num_train_epochs=options.rounds(steps), per_device_train_batch_size=batch,
                 learning_rate=self._rate(model), warmup_steps=0.1, save_steps=every,
                 batch_sampler=BatchSamplers.NO_DUPLICATES,
                 multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
@@ -288,7 +282,7 @@ class Course:
             trainer.add_callback(EarlyStoppingCallback(options.patience))
         if not self.record.path.exists():
             facts = {"options": asdict(options), "before": before, "measure": MEASURE}
-            self.record.begin({"dataset": None, **facts})
+            self.record.begin({**facts, "examples": {name: len(rows) for name, rows in sets.items()}})
         self._run(trainer, tuning, self.record)
         return trainer
 
@@ -366,61 +360,6 @@ def _work(out: Path, sources: Sources, options: Options, data: TrainingData, res
 
 def _dataset(data: Sequence[str]) -> str | None:
     return next((name for name in data if personal_dataset(name)), None)
-
-
-def _dataset_of(kind: Kind, examples: Sequence[Example]) -> Dataset:
-    from datasets import Dataset
-
-    columns = zip(*examples, strict=True)
-    return Dataset.from_dict(
-        {name: list(column) for name, column in zip(_COLUMNS[kind], columns, strict=True)}
-    )
-
-
-def _loss(name: str, model: SentenceTransformer, batch: int) -> torch.nn.Module:
-    """Return the loss of a kind of examples.
-
-    Multiple negatives ranking (Henderson et al. 2017, arXiv:1705.00652), in parts for big batches (Gao et
-    al. 2021, arXiv:2101.06983); for scores CoSENT (Su 2022).
-    """
-    if name == "scores":
-        return CoSENTLoss(model)
-    if batch > _CACHED_ABOVE:
-        return CachedMultipleNegativesRankingLoss(model, scale=_SCALE, mini_batch_size=_PART)
-    return MultipleNegativesRankingLoss(model, scale=_SCALE)
-
-
-def _with_hard_negatives(
-    sets: dict[str, Dataset], model: SentenceTransformer, negatives: int
-) -> dict[str, Dataset]:
-    """Give pairs the texts nearest to their anchors that are wrong; pairs without any stay as they are.
-
-    Not so intents, whose nearest texts are other wordings of the same.
-    """
-    from sentence_transformers.util import mine_hard_negatives
-
-    found: dict[str, Dataset] = {}
-    for kind, rows in sets.items():
-        found[kind] = rows
-        if kind not in ("pairs", "paraphrases"):
-            continue
-        with redirect_stderr(io.StringIO()):  # bars that cannot be switched off
-            mined = mine_hard_negatives(
-                rows, model, num_negatives=negatives, relative_margin=0.05, output_format="n-tuple",
-                batch_size=_PART, verbose=False,
-            )  # fmt: skip
-        if len(mined):
-            known = set(zip(mined["anchor"], mined["positive"], strict=True))
-            left = [
-                n
-                for n, pair in enumerate(zip(rows["anchor"], rows["positive"], strict=True))
-                if pair not in known
-            ]
-            found[f"{kind}_mined"] = mined
-            found[kind] = rows.select(left)
-            if not left:
-                del found[kind]
-    return found
 
 
 def report_lines(figures: dict[str, Any]) -> list[str]:

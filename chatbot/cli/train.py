@@ -131,9 +131,9 @@ def train_encoder(
     sts: Annotated[
         Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")
     ] = None,
-    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
+    epochs: Annotated[float, typer.Option("--epochs", min=0, help="데이터를 몇 번 볼지 (0은 알아서)")] = 0.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
-    batch: Annotated[int, typer.Option("--batch", min=2, help="한 번에 보는 쌍의 수")] = 64,
+    batch: Annotated[int, typer.Option("--batch", min=0, help="한 번에 보는 쌍의 수 (0은 알아서)")] = 0,
     hard_negatives: Annotated[
         int, typer.Option("--hard-negatives", min=0, help="쌍마다 찾아 넣을 헷갈리는 오답 수")
     ] = 0,
