@@ -264,9 +264,13 @@ def adjusted(recipe: R, minutes: float | None = None, epochs: int | None = None)
 
 
 def _check_folders(job: Job[R], kind: str) -> None:
-    for option, folder in (("--corpora", job.corpora), ("--base", job.base)):
-        if folder is not None and not folder.is_dir():
-            raise UsageError(f"{option} {folder}: 그런 폴더가 없어요. 경로를 확인해 주세요.")
+    if not job.corpora.is_dir():
+        raise UsageError(
+            f"--corpora {job.corpora}: 그런 폴더가 없어요. "
+            "말뭉치를 모으는 법은 training/recipes/SOURCES.md에 있어요."
+        )
+    if job.base and not job.base.is_dir():
+        raise UsageError(f"--base {job.base}: 그런 폴더가 없어요. 경로를 확인해 주세요.")
     if job.base and job.out.resolve() == job.base.resolve():
         raise UsageError(
             f"--out {job.out}: --base와 같은 폴더예요. 다른 폴더를 지정하고, 다 된 뒤에 옮겨 주세요."
