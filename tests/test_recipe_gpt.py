@@ -16,12 +16,12 @@ from tests.conftest import Run
 from tests.tiny_corpora import run_recipe, write_corpora
 from tests.tiny_models import write_ours
 from training.dialogues import corpora_conversations
-from training.recipes.gpt import SIZES, STEPS, base_model, fresh_model, vocab
+from training.recipes.gpt import SIZES, STEPS, base_model, fresh_model, pretrain, vocab
 from training.recipes.steps import Job
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # five processes, on machines that may be busy
+@pytest.mark.timeout(900)  # four processes, on machines that may be busy
 def test_one_command_makes_a_gpt_that_answers(tmp_path: Path, home: Path, run: Run) -> None:
     corpora, work = write_corpora(tmp_path / "corpora"), tmp_path / "work"
     made = run_recipe("gpt", corpora, "--work", str(work), home=home)
@@ -43,12 +43,10 @@ def test_one_command_makes_a_gpt_that_answers(tmp_path: Path, home: Path, run: R
     assert longer.returncode == 0 and (work / "chat.json").read_text() == before
     assert json.loads((work / "reply.json").read_text())["epochs"] == 2
 
-    onwards = ("--work", str(tmp_path / "second"), "--base", str(out))
-    for step in ("vocab", "pretrain"):
-        second = run_recipe("gpt", corpora, *onwards, "--only", step, home=home)
-        assert second.returncode == 0, second.stderr
-    facts = json.loads((tmp_path / "second" / "pretrain.json").read_text())
-    assert facts["earlier"]["chat"]["steps"] == described["training"]["chat"]["steps"]
+    second = Job(SIZES["smoke"], corpora, tmp_path / "second", tmp_path / "other", base=out)
+    vocab(second)
+    earlier = pretrain(second)["earlier"]
+    assert earlier["chat"]["steps"] == described["training"]["chat"]["steps"]
     shutil.rmtree(corpora)
     answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
     assert answered.returncode == 0 and answered.stdout.strip()
