@@ -253,8 +253,9 @@ def test_the_kind_of_data_is_found_from_its_content(tmp_path: Path) -> None:
     assert found.valid.retrievals["triplets"].right == {'전제 "8': {"entailment 8"}}
     assert found.test.scores == [("말9", "글9", 3.0)]
     assert len(load_scores(sts)) == 10
-    with pytest.raises(DataError, match="--sts"):
-        load_scores(same)
+    for path, said in ((same, "유사도 점수가 없어요"), (tmp_path / "none.tsv", "그런 파일이 없어요")):
+        with pytest.raises(DataError, match=f"--sts .*{said}"):
+            load_scores(path)
     trained = {text for examples in found.train.values() for example in examples for text in example[:2]}
     assert "질문9" not in trained and "가19" not in trained
 

@@ -216,15 +216,13 @@ class Course:
 
     def read(self, model: SentenceTransformer, source: Path | str, sources: Sources) -> None:
         """Let an encoder read plain text first: masked language modelling."""
-        from transformers import AutoModelForMaskedLM
-
-        from training.masked import masked_trainer, take_over
+        from training.masked import masked_trainer, open_masked, take_over
         from training.plain import read_text
 
         done = self.work / "read"
         inner: Any = model[0].auto_model
         if not done.is_dir():
-            masked = AutoModelForMaskedLM.from_pretrained(source, dtype=torch.float32)
+            masked = open_masked(source)
             kept = len(blocks(inner))
             if kept < len(blocks(masked)):
                 keep_blocks(masked, kept)

@@ -60,6 +60,23 @@ def head_of(model: Any) -> Any:
     return head
 
 
+def open_masked(source: Path | str) -> Any:
+    """Open a checkpoint as a masked language model in float32; a head it lacks is drawn at random.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    try:
+        return AutoModelForMaskedLM.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--pretrain: {source}에는 글을 미리 읽힐 수 없어요({type(error).__name__}). "
+            "BERT나 RoBERTa 바탕을 쓰거나 --pretrain을 빼 주세요."
+        ) from error
+
+
 class MaskedTrainer(CountsTokens):
     """Trains on ids with other places masked every time; the places come from the step alone."""
 
@@ -109,7 +126,5 @@ def masked_trainer(
 
 def take_over(inner: Any, read: Path) -> None:
     """Give an encoder the weights of the masked language model of its kind saved in ``read``, in place."""
-    from transformers import AutoModelForMaskedLM
-
-    weights = AutoModelForMaskedLM.from_pretrained(read).base_model.state_dict()
+    weights = open_masked(read).base_model.state_dict()
     inner.load_state_dict(weights, strict=False)  # a pooler, which nobody trains, is not in it

@@ -117,6 +117,8 @@ def load_scores(path: Path) -> list[tuple[str, str, float]]:
     Raises:
         DataError: it cannot be read, or holds something else.
     """
+    if not path.is_file():
+        raise DataError(f"--sts {path}: 그런 파일이 없어요. 경로를 확인해 주세요.")
     if _kind(path) != "scores":
         raise DataError(f"--sts {path}: 유사도 점수가 없어요. sentence1, sentence2, score 열이 있어야 해요.")
     return [(a, b, score) for a, b, score in _examples(path, "scores")]

@@ -62,16 +62,20 @@ def draw_curve(rows: list[dict[str, Any]], path: Path, measure: str = "nats") ->
     found = [row for row in rows if row["kind"] == "validation" and measure in row]
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
     # Korean fonts are not everywhere, so the picture speaks English.
-    axes.plot(
+    lines = axes.plot(
         [r["number"] for r in steps], [r["loss"] for r in steps], lw=0.8, alpha=0.6, label="training loss"
     )
-    axes.plot(
-        [r["number"] for r in found], [r[measure] for r in found], "o-", ms=4, label=f"validation {measure}"
+    # A share beside a loss in nats would be a flat line at the bottom: it gets a scale of its own.
+    own = axes if measure == "nats" else axes.twinx()
+    lines += own.plot(
+        [r["number"] for r in found], [r[measure] for r in found], "C1o-", ms=4, label=f"validation {measure}"
     )
     axes.set_xlabel("step")
-    axes.set_ylabel("nats per token" if measure == "nats" else measure)
+    axes.set_ylabel("nats per token" if measure == "nats" else "training loss")
+    if own is not axes:
+        own.set_ylabel(f"validation {measure}")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(handles=lines)
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
