@@ -362,8 +362,12 @@ def test_what_cannot_be_done_is_said(klue: Path, data: str, tmp_path: Path) -> N
         train_encoder(Sources([data], str(klue)), out, resume=True)
     with pytest.raises(UsageError, match="--layers 9"):
         train_encoder(Sources([data], str(klue)), out, Options(tune="freeze", layers=9))
+    begun = out.with_name(".out.training")
+    assert not begun.exists()
+    begun.mkdir()
+    (begun / "run.json").write_text("[]")
     with pytest.raises(UsageError, match="다른 옵션"):
-        train_encoder(Sources([data], str(klue)), out, Options(seed=7), resume=True)
+        train_encoder(Sources([data], str(klue)), out, resume=True)
     with pytest.raises(UsageError, match="lora"):
         train_encoder(Sources([data], str(klue)), out, Options(tune="lora"))
     with pytest.raises(EncoderError, match="--teacher '없는것'"):

@@ -43,7 +43,9 @@ from training.distil import keep_blocks
 from training.encoder_checkpoint import SMALL, Say, origin, write_encoder
 from training.examiner import MEASURE, Examiner
 from training.lessons import lessons
+from training.masked import masked_trainer, open_masked, take_over
 from training.pairs import TrainingData, load_scores, load_training_data
+from training.plain import read_text
 from training.record import Record
 from training.trainer import CountsTokens, Report, Watch, common_arguments, estimate, on_device, run
 from training.tuning import TUNES, Tune, Tuning, blocks, count
@@ -157,16 +159,20 @@ def train_encoder(
     device = resolve_device(device)
     data = load_training_data(sources.data, options.seed)
     sts = load_scores(sources.sts) if sources.sts else []
+    text = read_text(sources.pretrain) if sources.pretrain else None
     model, folder = _student(sources, options)
-    work = _work(out, sources, options, data, resume)
+    teacher = _open(sources.teacher, "--teacher")[0] if sources.teacher else None
+    tuning = Tuning(model, options.tune, options.layers, getattr(model[0].auto_model, "pooler", None))
+    told = [sources.first, sources.teacher, str(sources.sts), text and text.fingerprint, data.fingerprint]
+    work = _work(out, [asdict(options), *told], _dataset(sources.data), resume)
     course = Course(work, device, options, say, report, save_every, resume)
+    examiner, test = Examiner(data.valid, sts), Examiner(data.test)
     with quiet_transformers():
-        if sources.pretrain:
-            course.read(model, folder or sources.first, sources)
+        if text:
+            course.read(model, folder or sources.first, text.train)
         on_device(model, device)
-        examiner, test = Examiner(data.valid, sts), Examiner(data.test)
         before, before_test = examiner(model), test(model)
-        trainer = course.teach(model, data, sources.teacher, examiner, before)
+        trainer = course.teach(model, tuning, data, teacher, examiner, before)
         after, after_test = examiner(model), test(model)
         on_device(model, "cpu")
     facts = {
@@ -214,11 +220,8 @@ class Course:
     def __post_init__(self) -> None:
         self.record = Record(self.work / "metrics.jsonl")
 
-    def read(self, model: SentenceTransformer, source: Path | str, sources: Sources) -> None:
+    def read(self, model: SentenceTransformer, source: Path | str, lines: Sequence[str]) -> None:
         """Let an encoder read plain text first: masked language modelling."""
-        from training.masked import masked_trainer, open_masked, take_over
-        from training.plain import read_text
-
         done = self.work / "read"
         inner: Any = model[0].auto_model
         if not done.is_dir():
@@ -226,14 +229,12 @@ class Course:
             kept = len(blocks(inner))
             if kept < len(blocks(masked)):
                 keep_blocks(masked, kept)
-            lines = read_text(sources.pretrain).train
             trainer = masked_trainer(
                 masked, model.tokenizer, lines, int(model.max_seq_length or _LONGEST),
                 batch=_LINES, rate=self._rate(masked),
                 common=common_arguments(self.work / "reading", self.device, self.options.seed),
             )  # fmt: skip
-            tuning = Tuning(masked, "full")
-            self._run(trainer, tuning, Record(self.work / "pretraining.jsonl"), "글 읽기: ")
+            self._run(trainer, Tuning(masked, "full"), Record(self.work / "pretraining.jsonl"), "글 읽기: ")
             part = self.work / "read.part"
             masked.save_pretrained(part)
             part.rename(done)
@@ -242,25 +243,24 @@ class Course:
     def teach(
         self,
         model: SentenceTransformer,
+        tuning: Tuning,
         data: TrainingData,
-        teacher: str | None,
+        teacher: SentenceTransformer | None,
         examiner: Examiner,
         before: dict[str, float],
     ) -> PairTrainer:
         """Train on the examples; the model is left with its best weights."""
         options = self.options
-        guide = _open(teacher, "--teacher")[0] if teacher else None
-        if guide:
-            on_device(guide, self.device)
+        if teacher:
+            on_device(teacher, self.device)
         batch = options.size(sum(map(len, data.train.values())))
-        sets, losses = lessons(model, data, batch, options.hard_negatives, guide)
+        sets, losses = lessons(model, data, batch, options.hard_negatives, teacher)
         steps = sum(-(-len(rows) // batch) for rows in sets.values())
         every = options.evaluate_every or max(_EVERY, steps // 4)
         chooses: dict[str, Any] = {
             "eval_strategy": "steps", "eval_steps": every, "load_best_model_at_end": True,
             "metric_for_best_model": "eval_mean", "greater_is_better": True,
         }  # fmt: skip
-        tuning = Tuning(model, options.tune, options.layers, getattr(model[0].auto_model, "pooler", None))
         tuning.at(1.0)  # the optimiser takes what is trained at any time
         trainer = PairTrainer(
             model=model,
@@ -330,16 +330,20 @@ def _open(name: str, option: str) -> tuple[SentenceTransformer, Path | None]:
     return model, folder
 
 
-def _work(out: Path, sources: Sources, options: Options, data: TrainingData, resume: bool) -> Path:
+def _work(out: Path, told: Sequence[Any], dataset: str | None, resume: bool) -> Path:
     """Return the folder that the state of a run is kept in, new or gone on with.
+
+    Args:
+        out: where the checkpoint goes.
+        told: everything that decides what a run makes; it is gone on with only if that is the same.
+        dataset: the imported dataset it learns from.
+        resume: whether it is to be gone on with.
 
     Raises:
         UsageError: there is nothing to resume, or it was begun with other options.
     """
     work = out.parent / f".{out.name}.training"
-    begun, identity = work / "run.json", json.dumps(
-        [asdict(options), data.fingerprint, sources.first, sources.teacher, *map(str, sources.pretrain)]
-    )  # fmt: skip
+    begun, identity = work / "run.json", json.dumps(told)
     if resume and not begun.is_file():
         raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
     if resume and begun.read_text(encoding="utf-8") != identity:
@@ -350,7 +354,7 @@ def _work(out: Path, sources: Sources, options: Options, data: TrainingData, res
         shutil.rmtree(work, ignore_errors=True)
         private_dir(work)
         # So that it goes when the dataset is deleted.
-        known = {"kind": "training", "dataset": _dataset(sources.data)}
+        known = {"kind": "training", "dataset": dataset}
         write_private(work / "chatbot.json", json.dumps(known, ensure_ascii=False))
         write_private(begun, identity)
     return work
