@@ -95,7 +95,7 @@ class Options:
 
     def rate(self, weights: int) -> float:
         """Return the peak learning rate: small models and few trained weights bear more."""
-        usual = {"full": 2e-5, "freeze": 1e-4, "gradual": 5e-5}[self.tune]
+        usual = {"full": 2e-5, "freeze": 4e-5, "gradual": 3e-5}[self.tune]
         return self.learning_rate or usual * (5 if weights < _SMALL_MODEL else 1)
 
     def size(self, examples: int) -> int:
