@@ -157,7 +157,7 @@ def fine_tune(
     base: str = KOGPT2_BASE,
     options: Options | None = None,
     *,
-    pretrain: Sequence[str] = (),
+    pretrain: Sequence[str | Path] = (),
     device: str = "auto",
     resume: bool = False,
     keep_adapter: bool = False,

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from chatbot.cli.common import print_json, say
 from chatbot.options import AsJson, Device
 
+if TYPE_CHECKING:
+    from chatbot.screens.progress import ProgressReport
+
 train_app = typer.Typer(help="모델을 내 대화로 가르치기", no_args_is_help=True)
+
+Layers = Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")]
+LearningRate = Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")]
+EvaluateEvery = Annotated[
+    int, typer.Option("--evaluate-every", min=0, help="몇 걸음마다 검증할지 (0은 알아서)")
+]
+Patience = Annotated[
+    int, typer.Option("--patience", min=0, help="이만큼 나아지지 않으면 그만두기 (0은 끝까지)")
+]
+SaveEvery = Annotated[float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")]
+Resume = Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")]
+Pretrain = Annotated[
+    list[Path] | None, typer.Option("--pretrain", help="먼저 읽힐 글 파일, 한 줄에 한 문단 (여러 번)")
+]
 
 
 @train_app.command("gpt")
@@ -33,9 +53,9 @@ def train_gpt(
             "gradual 위부터 차츰(덜 잊게), lora 작은 덧행렬(큰 모델을 적은 메모리로)",
         ),
     ] = "full",
-    layers: Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")] = 2,
+    layers: Layers = 2,
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
+    learning_rate: LearningRate = 0.0,
     schedule: Annotated[
         Literal["cosine", "linear"], typer.Option("--schedule", help="학습률을 줄이는 법")
     ] = "cosine",
@@ -47,53 +67,36 @@ def train_gpt(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="느려지는 대신 메모리를 아끼기")
     ] = False,
-    evaluate_every: Annotated[
-        int, typer.Option("--evaluate-every", min=0, help="몇 걸음마다 검증할지 (0은 알아서)")
-    ] = 0,
-    patience: Annotated[
-        int, typer.Option("--patience", min=0, help="이만큼 나아지지 않으면 그만두기 (0은 끝까지)")
-    ] = 3,
-    save_every: Annotated[
-        float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")
-    ] = 5.0,
-    pretrain: Annotated[
-        list[str] | None,
-        typer.Option("--pretrain", help="대화에 앞서 한 번 읽힐 글 파일, 한 줄에 한 문단 (여러 번)"),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")] = 0,
+    evaluate_every: EvaluateEvery = 0,
+    patience: Patience = 3,
+    save_every: SaveEvery = 5.0,
+    pretrain: Pretrain = None,
+    seed: Seed = 0,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")] = False,
+    resume: Resume = False,
     keep_adapter: Annotated[bool, typer.Option("--keep-adapter", help="lora의 덧행렬도 따로 남기기")] = False,
     as_json: AsJson = False,
 ) -> None:
     """GPT를 내 대화로 가르치기."""
     from chatbot.resources import home_dir
-    from chatbot.screens.progress import ProgressReport
     from training.gpt import Options, fine_tune, report_lines
 
-    name = f"{Path(data[0]).stem if data else 'default'}-gpt"
+    name = _name(data or ["default"], "gpt")
     options = Options(
         tune=tune, layers=layers, epochs=epochs, learning_rate=learning_rate, schedule=schedule,
         lm_weight=lm_weight, batch_tokens=batch_tokens, accumulate=accumulate, checkpointing=checkpointing,
         evaluate_every=evaluate_every, patience=patience, seed=seed,
     )  # fmt: skip
     target = out or home_dir() / "models" / name
-    with ProgressReport("학습하는 중") as report:
-        try:
-            figures = fine_tune(
-                data or [], target, base, options, pretrain=pretrain or [],
-                device=device, resume=resume, keep_adapter=keep_adapter, save_every=save_every,
-                say=say, report=report,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
-            raise
+    with _training() as report:
+        figures = fine_tune(
+            data or [], target, base, options, pretrain=pretrain or [],
+            device=device, resume=resume, keep_adapter=keep_adapter, save_every=save_every,
+            say=say, report=report,
+        )  # fmt: skip
     if not figures:  # another process tells
         return
-    if as_json:
-        print_json(figures)
-    else:
-        typer.echo("\n".join(report_lines(figures)))
+    _tell(figures, report_lines, as_json)
     say(f"이제 chatbot talk --backend gpt --model {out or name}(으)로 이야기해 보세요.")
 
 
@@ -117,7 +120,7 @@ def train_encoder(
             "--tune", help="무엇을 학습할지. full 전부, freeze 위쪽 --layers개(적을 때), gradual 위부터 차츰"
         ),
     ] = "full",
-    layers: Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")] = 2,
+    layers: Layers = 2,
     teacher: Annotated[
         str | None,
         typer.Option("--teacher", help="따라 배울 큰 인코더. --base가 없으면 여기서 블록을 가져와요"),
@@ -125,56 +128,65 @@ def train_encoder(
     student_layers: Annotated[
         int, typer.Option("--student-layers", min=0, help="남길 블록 수 (0은 전부, 선생에서 가져오면 반)")
     ] = 0,
-    pretrain: Annotated[
-        list[Path] | None, typer.Option("--pretrain", help="먼저 읽힐 글 파일, 한 줄에 한 문단 (여러 번)")
-    ] = None,
+    pretrain: Pretrain = None,
     sts: Annotated[
         Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")
     ] = None,
     epochs: Annotated[float, typer.Option("--epochs", min=0, help="데이터를 몇 번 볼지 (0은 알아서)")] = 0.0,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")] = 0.0,
+    learning_rate: LearningRate = 0.0,
     batch: Annotated[int, typer.Option("--batch", min=0, help="한 번에 보는 쌍의 수 (0은 알아서)")] = 0,
     hard_negatives: Annotated[
         int, typer.Option("--hard-negatives", min=0, help="쌍마다 찾아 넣을 헷갈리는 오답 수")
     ] = 0,
-    evaluate_every: Annotated[
-        int, typer.Option("--evaluate-every", min=0, help="몇 걸음마다 검증할지 (0은 알아서)")
-    ] = 0,
-    patience: Annotated[
-        int, typer.Option("--patience", min=0, help="이만큼 나아지지 않으면 그만두기 (0은 끝까지)")
-    ] = 3,
-    save_every: Annotated[
-        float, typer.Option("--save-every", min=0, help="몇 분마다 이어 할 수 있게 저장할지")
-    ] = 5.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="난수 씨앗")] = 0,
+    evaluate_every: EvaluateEvery = 0,
+    patience: Patience = 3,
+    save_every: SaveEvery = 5.0,
+    seed: Seed = 0,
     device: Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="멈춘 학습 이어 하기")] = False,
+    resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """문장 인코더를 내 데이터로 가르치기."""
     from chatbot.resources import home_dir
-    from chatbot.screens.progress import ProgressReport
     from training.encoder import Options, Sources, report_lines
     from training.encoder import train_encoder as train
 
-    name = f"{Path(data[0]).stem}-encoder"
+    name = _name(data, "encoder")
     options = Options(
         tune=tune, layers=layers, student_layers=student_layers, epochs=epochs, learning_rate=learning_rate,
         batch=batch, hard_negatives=hard_negatives, evaluate_every=evaluate_every, patience=patience,
         seed=seed,
     )  # fmt: skip
     target = out or home_dir() / "models" / name
+    with _training() as report:
+        figures = train(
+            Sources(data, base, teacher, pretrain or (), sts), target, options,
+            device=device, resume=resume, save_every=save_every, say=say, report=report,
+        )  # fmt: skip
+    _tell(figures, report_lines, as_json)
+    say(f"이제 chatbot talk --data {data[0]} --encoder {out or name}(으)로 이야기해 보세요.")
+
+
+def _name(data: list[str], kind: str) -> str:
+    """Return what a model is called by default: after its first dataset or file."""
+    return f"{Path(data[0]).stem if Path(data[0]).exists() else data[0]}-{kind}"
+
+
+@contextmanager
+def _training() -> Iterator[ProgressReport]:
+    """Show how a training goes on; where it is stopped, say how to go on with it."""
+    from chatbot.screens.progress import ProgressReport
+
     with ProgressReport("학습하는 중") as report:
         try:
-            figures = train(
-                Sources(data, base, teacher, pretrain or (), sts), target, options,
-                device=device, resume=resume, save_every=save_every, say=say, report=report,
-            )  # fmt: skip
+            yield report
         except KeyboardInterrupt:
             say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
             raise
+
+
+def _tell(figures: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]], as_json: bool) -> None:
     if as_json:
         print_json(figures)
     else:
-        typer.echo("\n".join(report_lines(figures)))
-    say(f"이제 chatbot talk --data {data[0]} --encoder {out or name}(으)로 이야기해 보세요.")
+        typer.echo("\n".join(lines(figures)))
