@@ -165,13 +165,6 @@ def test_a_corpus_that_is_wrong_is_named_before_the_first_step(
     assert name in message and said in message and "SOURCES.md" in message and not bakery.done
 
 
-def test_a_missing_package_is_named_before_the_first_step(bakery: Bakery) -> None:
-    bakery.steps[2] = replace(bakery.steps[2], needs=("no_such_package",))
-    with pytest.raises(ChatbotError, match="no_such_package"):
-        bakery.run()
-    assert not bakery.done
-
-
 def test_the_command_line(bakery: Bakery, tmp_path: Path) -> None:
     sizes = {"cpu": Recipe(), "gpu": Recipe(width=16), "smoke": Recipe(width=1)}
     app = recipe_app("bread", sizes, bakery.steps, "빵 굽기.")

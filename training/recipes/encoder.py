@@ -423,7 +423,7 @@ STEPS: list[Step[Recipe]] = [
     Step("embed", embed, corpora=_reads_text, from_nothing=True),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text, from_nothing=True),
     Step("contrast", contrast, _CONTRAST, corpora=lambda recipe: PAIRS, data=("qa",)),
-    Step("export", export, ships=True, needs=("onnx",)),
+    Step("export", export, ships=True),
     Step("card", card, corpora=lambda recipe: MEASURED, data=("qa", "dialogues", "eval")),
 ]
 app = recipe_app("encoder", SIZES, STEPS, "함께 나가는 작은 한국어 문장 인코더를 처음부터 만들기.")

@@ -8,7 +8,6 @@ again, so that a recipe that was stopped goes on where it was when it is started
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import sys
@@ -73,9 +72,8 @@ class Step(Generic[R]):
 
     ``make`` leaves its results in the work folder and returns facts about them. ``settings`` are those of
     the recipe that no step before reads: changing one leaves the earlier results as they are. ``corpora``
-    are the files of the corpora it reads, ``data`` the folders of our own data; ``needs`` packages that a
-    plain install lacks. A step that ``ships`` writes the finished model; ``from_nothing`` steps are not done
-    where the recipe goes on from a base.
+    are the files of the corpora it reads, ``data`` the folders of our own data. A step that ``ships`` writes
+    the finished model; ``from_nothing`` steps are not done where the recipe goes on from a base.
     """
 
     name: str
@@ -83,7 +81,6 @@ class Step(Generic[R]):
     settings: tuple[str, ...] = ()
     corpora: Callable[[R], Layout] = lambda recipe: {}
     data: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
     ships: bool = False
     from_nothing: bool = False
 
@@ -143,16 +140,10 @@ def run_steps(
 
 
 def _look_at_sources(job: Job[R], steps: Sequence[Step[R]]) -> dict[str, list[str]]:
-    """Return digests of what each step reads, packages and all there."""
+    """Return digests of what each step reads."""
     seen: dict[str, str] = {}
     digests: dict[str, list[str]] = {}
     for step in steps:
-        for package in step.needs:
-            if importlib.util.find_spec(package) is None:
-                raise ChatbotError(
-                    f"{step.name} 단계에 {package} 패키지가 필요해요. "
-                    "pip install -e '.[export]'로 설치해 주세요."
-                )
         layout = step.corpora(job.recipe)
         for name, keys in layout.items():
             if name not in seen:
