@@ -70,11 +70,7 @@ def _export(model: SentenceTransformer, folder: Path, texts: Sequence[str], say:
     if not exportable(model):
         say("이 인코더는 빠른 CPU 그래프로 만들 수 없는 구조라서 그대로 두었어요. 쓰는 데는 문제없어요.")
         return None
-    try:
-        export_int8(model, folder)
-    except ImportError:
-        say("빠른 CPU 그래프는 만들지 않았어요. 만들려면 pip install 'chatbot[export]'를 해 주세요.")
-        return None
+    export_int8(model, folder)
     probe = list(texts[:: max(1, len(texts) // _PROBED)])
     vectors = OnnxEncoder(folder).encode(probe)
     exact = model.encode(probe, normalize_embeddings=True, show_progress_bar=False)
