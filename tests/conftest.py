@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chatbot.dialogue import Backend, Conversation, Reply
 

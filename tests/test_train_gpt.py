@@ -169,7 +169,7 @@ def training(data: str, base: Path, out: Path, *more: str) -> subprocess.Popen[b
 
 def steps_done(out: Path) -> int:
     path = out.parent / f".{out.name}.training" / "metrics.jsonl"
-    return path.read_text(encoding="utf-8").count('"kind": "step"') if path.exists() else 0
+    return path.read_bytes().count(b'"kind": "step"') if path.exists() else 0
 
 
 @pytest.mark.slow
@@ -288,12 +288,12 @@ def test_half_precision_scales_its_losses(
     pupil = Pupil(model, tokenizer, MarkerFormat(tokenizer), 64)
     plan = Plan(Curriculum(pupil.form, [load_splits([data]).train] * 4, longest=64, batch_tokens=256))
     optimizer = torch.optim.AdamW(pupil.model.parameters(), lr=3e-3)
-    before = float(sum(part for part, _ in plan.parts(0, pupil.model)))
+    before = sum(part.item() for part, _ in plan.parts(0, pupil.model))
     loop_module.fit(
         pupil.model, lambda step: plan.parts(step, pupil.model), [optimizer], tmp_path / "state.pt",
         steps=plan.steps, warmup=0.1, save_every=0,
     )  # fmt: skip
-    assert float(sum(part for part, _ in plan.parts(0, pupil.model))) < 0.9 * before
+    assert sum(part.item() for part, _ in plan.parts(0, pupil.model)) < 0.9 * before
     assert saved[-1]["scaler"]["scale"] > 1
 
 
@@ -450,7 +450,8 @@ def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
 
 def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: str) -> None:
     out = tmp_path / "mine"
-    options = Options(epochs=120, batch_tokens=64, learning_rate=3e-3, patience=0)
+    # One pair is held out; what is best for it is not what is wanted here.
+    options = Options(epochs=120, batch_tokens=64, learning_rate=3e-3, evaluate_every=10_000)
     fine_tune([pairs], out, str(write_ours(tmp_path / "ours")), options)
     generator = Generator(str(out), "cpu")
     for question, answer in PAIRS:
