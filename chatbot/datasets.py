@@ -189,8 +189,13 @@ def _indexes(name: str) -> list[Path]:
 
 
 def trained_on(name: str) -> list[Path]:
-    """Return the checkpoints that were trained on a dataset."""
-    return [folder for folder in _folders("models") if _fact(folder / "chatbot.json", "dataset") == name]
+    """Return the checkpoints that were trained on a dataset, unfinished ones, too."""
+    return [folder for folder in _folders("models") if name in _learnt(folder)]
+
+
+def _learnt(model: Path) -> list[str]:
+    found = _fact(model / "chatbot.json", "dataset")
+    return [found] if isinstance(found, str) else found or []
 
 
 def delete_dataset(name: str) -> list[Path]:

@@ -25,8 +25,10 @@ def home_dir() -> Path:
 
 
 def private_dir(path: Path) -> Path:
-    """Create ``path`` for its owner alone and return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create ``path`` for its owner alone, and so whatever lacks above it; return it."""
+    if not path.parent.exists():
+        private_dir(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ from tests.tiny_models import INSTRUCT_TEMPLATE, write_instruct, write_kogpt2, w
 from training import gpt as gpt_module
 from training import loop as loop_module
 from training.causal import Curriculum, Plan, token_costs
-from training.dialogues import load_splits
+from training.dialogues import Conversation as Exchanges
+from training.dialogues import Splits, load_splits
 from training.gpt import Options, fine_tune
 from training.memorisation import memorised
 from training.pupil import Pupil
 from training.tuning import Tuning, blocks, with_lora
+from training.workplace import Workplace
 
 ANSWERS = ("응 그래", "아니 별로", "나도 그렇게 생각해", "내일 보자", "밥 먹었어?")
 
@@ -235,6 +238,90 @@ def test_another_run_is_not_gone_on_with(
     assert fine_tune([data], tmp_path / "out", str(base), Options(epochs=1), resume=True)["after"]
 
 
+def test_two_runs_do_not_share_a_workplace(base: Path, data: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    work = Workplace(out)
+    with work.occupied("one", [], resume=False):
+        with pytest.raises(UsageError, match="다른 학습"):
+            fine_tune([data], out, str(base), Options(epochs=1))
+        (work.folder / "adapter").mkdir()
+    assert not work.folder.exists()
+    with pytest.raises(KeyError), work.occupied("one", [], resume=False):
+        (work.folder / "adapter").mkdir()
+        raise KeyError
+    fine_tune([data], out, str(base), Options(epochs=1))  # what was left behind is cleared away
+    assert out.is_dir() and not work.folder.exists()
+
+
+def test_what_a_stopped_run_has_learnt_goes_with_its_dataset(
+    home: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("하나", "둘"):
+        path = tmp_path / "pairs.csv"
+        rows = [f"{name}질문{n},{name}대답{n}\n" for n in range(20)]
+        path.write_text("question,answer\n" + "".join(rows), encoding="utf-8")
+        import_exports([path], Request(name))
+    first, second = home / "models" / "첫째", home / "models" / "둘째"
+    fine_tune(["하나"], first, str(base), Options(epochs=1, batch_tokens=256))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gpt_module, "fit", stop)
+        fine_tune(["둘"], second, str(first), Options(epochs=1, batch_tokens=256))
+    unfinished = second.with_name(".둘째.training")
+    assert trained_on("둘") == [unfinished] and trained_on("하나") == [unfinished, first]
+
+
+def test_everybody_is_asked_what_they_know_by_heart(base: Path, tmp_path: Path) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Attentive(Pupil):
+        def replies(self, prompts: Sequence[tuple[str, str | None]], *, sample: bool) -> Iterator[str]:
+            asked.extend(prompts)
+            return iter([""] * len(prompts))
+
+    turns = [Turn("user", "뭐 해"), Turn("assistant", "그냥")]
+    known = [Exchanges(turns, None, who) for who in ("가", "나") for _ in range(30)]
+    splits = Splits(known, [], [], ["가", "나"], "")
+    gpt_module._by_heart(Attentive(None, load_tokenizer(base), None, 64), splits, None)  # type: ignore[arg-type]
+    assert {speaker for _, speaker in asked} == {"가", "나"}
+
+
+def test_a_reply_to_a_long_message_is_learnt(base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    add_markers(tokenizer)
+    form = MarkerFormat(tokenizer)
+    turns = [Turn("user", "안녕하세요 " * 100), Turn("assistant", "응 그래"), Turn("user", "밥 먹었어?")]
+    (piece,) = form.sequences(turns[:2], 64)
+    assert len(piece.ids) <= 64 and piece.ids[0] == form.sequence(turns[:1]).ids[0]
+    learnt = [i for i, reply in zip(piece.ids, piece.reply, strict=True) if reply]
+    assert learnt == form.reply("응 그래")
+    assert piece.ids == form.prompt(turns[:1], "casual", len(piece.ids) - len(learnt)) + learnt
+    assert list(form.sequences(turns[2:], 64)) == []
+
+
+def test_an_adapter_tells_no_path_and_opens_on_its_base(base: Path, data: str, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    out = tmp_path / "out"
+    options = Options(tune="lora", epochs=1, batch_tokens=256)
+    fine_tune([data], out, str(base), options, keep_adapter=True)
+    texts = [
+        path.read_text("utf-8") for path in (out / "adapter").iterdir() if path.suffix in (".json", ".md")
+    ]
+    assert texts and not any(str(tmp_path) in text for text in texts)
+    tokenizer = load_tokenizer(out)
+    model = load_model(base, torch.float32, len(load_tokenizer(base)))
+    resize_embeddings(model, len(tokenizer))
+    opened = PeftModel.from_pretrained(model, str(out / "adapter")).merge_and_unload()
+    ids = torch.tensor([MarkerFormat(tokenizer).prompt([Turn("user", "안녕")], "casual", 50)])
+    merged = load_model(out, torch.float32, len(tokenizer))
+    assert torch.allclose(opened(ids).logits, merged(ids).logits, atol=1e-4)
+    with pytest.raises(UsageError, match="--tune lora"):
+        fine_tune([data], out, str(base), Options(), keep_adapter=True)
+
+
 def test_a_batch_that_does_not_fit_is_made_smaller(
     base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +426,7 @@ def test_twenty_canaries_that_are_overfitted_are_reported(tmp_path: Path) -> Non
 
 def test_without_the_hub_it_names_the_small_model(run: Run, data: str) -> None:
     done = run("train", "gpt", "--data", data)
+    assert not (Path(data).parent / "home" / "models" / "talk-gpt").exists()
     assert done.returncode == 1 and "--base small" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
@@ -359,7 +447,7 @@ def test_personas_of_a_room_are_learnt_and_can_be_chosen(base: Path, tmp_path: P
     with pytest.raises(UsageError, match="민서, 다빈"):
         GptBackend(str(out), persona="철수")
     described = json.loads((out / "chatbot.json").read_text(encoding="utf-8"))
-    assert described["dataset"] == "방"
+    assert described["dataset"] == ["방"]
 
 
 def test_checkpoints_of_a_dataset_are_found(home: Path, base: Path, tmp_path: Path) -> None:
@@ -451,7 +539,7 @@ def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
 def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: str) -> None:
     out = tmp_path / "mine"
     # One pair is held out; what is best for it is not what is wanted here.
-    options = Options(epochs=120, batch_tokens=64, learning_rate=3e-3, evaluate_every=10_000)
+    options = Options(epochs=300, batch_tokens=64, learning_rate=3e-3, evaluate_every=10_000)
     fine_tune([pairs], out, str(write_ours(tmp_path / "ours")), options)
     generator = Generator(str(out), "cpu")
     for question, answer in PAIRS:

@@ -101,10 +101,17 @@ def load_splits(data: Sequence[str]) -> Splits:
                 said = [replace(t, role="assistant" if t.name == persona else "user") for t in turns]
                 parts[split].append(Conversation(said, None, persona))
                 others[persona] += 1
+    # What the bot says of itself, unasked, is no reply.
+    parts = {name: [c for c in found if _replies(c)] for name, found in parts.items()}
     if not parts["train"]:
         raise DataError(f"--data {', '.join(data)}: 배울 대답이 하나도 없어요. 데이터를 확인해 주세요.")
     personas = list(dict.fromkeys([*chosen, *(name for name, _ in others.most_common())]))
     return Splits(parts["train"], parts["valid"], parts["test"], personas, digest.hexdigest()[:16])
+
+
+def _replies(conversation: Conversation) -> bool:
+    roles = [turn.role for turn in conversation.turns]
+    return "user" in roles and "assistant" in roles[roles.index("user") :]
 
 
 def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:

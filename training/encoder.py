@@ -7,11 +7,10 @@ From pairs of texts to a checkpoint that any sentence-transformers opens. What i
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from sentence_transformers import (
@@ -24,7 +23,6 @@ from sentence_transformers.sentence_transformer.training_args import BatchSample
 
 from chatbot import __version__
 from chatbot.errors import UsageError
-from chatbot.knowledge import personal_dataset
 from chatbot.models.checkpoint import (
     check_target,
     quiet_transformers,
@@ -38,20 +36,18 @@ from chatbot.models.encoder import (
     shipped_encoder,
     unknown_rate,
 )
-from chatbot.resources import private_dir, write_private
+from training.causal import fingerprint
 from training.distil import keep_blocks
 from training.encoder_checkpoint import SMALL, Say, origin, write_encoder
 from training.examiner import MEASURE, Examiner
 from training.lessons import lessons
-from training.masked import masked_trainer, open_masked, take_over
-from training.pairs import TrainingData, load_scores, load_training_data
-from training.plain import read_text
+from training.masked import masked_cost, masked_trainer, open_masked, take_over
+from training.pairs import TrainingData, digest, load_scores, load_training_data
+from training.plain import Text, read_text
 from training.record import Record
 from training.trainer import CountsTokens, Report, Watch, common_arguments, estimate, on_device, run
 from training.tuning import TUNES, Tune, Tuning, blocks, count
-
-if TYPE_CHECKING:
-    pass
+from training.workplace import Workplace, learnt_datasets
 
 KLUE_BASE = "klue/bert-base"
 _SMALL_MODEL = 30_000_000  # weights
@@ -61,6 +57,7 @@ _BATCHES = (16, 64)  # examples a step, of few data and of many
 _STEPS_IN_ALL = 100  # that a training should have at least
 _EPOCHS = (3, 10)  # of many data and of few
 _LINES = 32  # of plain text a step
+_FIGURES = "figures.json"  # of what reading plain text gained
 _EVERY = 10  # steps between validations at least: a step or two change little but by chance
 
 
@@ -155,52 +152,58 @@ def train_encoder(
     """
     options = options or Options()
     options.check()
-    check_target(out, "encoder")
     device = resolve_device(device)
     data = load_training_data(sources.data, options.seed)
+    out = out.expanduser().resolve()
+    check_target(out, "encoder")
     sts = load_scores(sources.sts) if sources.sts else []
     text = read_text(sources.pretrain) if sources.pretrain else None
     model, folder = _student(sources, options)
     teacher = _open(sources.teacher, "--teacher")[0] if sources.teacher else None
     tuning = Tuning(model, options.tune, options.layers, getattr(model[0].auto_model, "pooler", None))
-    told = [sources.first, sources.teacher, str(sources.sts), text and text.fingerprint, data.fingerprint]
-    work = _work(out, [asdict(options), *told], _dataset(sources.data), resume)
-    course = Course(work, device, options, say, report, save_every, resume)
-    examiner, test = Examiner(data.valid, sts), Examiner(data.test)
-    with quiet_transformers():
-        if text:
-            course.read(model, folder or sources.first, text.train)
-        on_device(model, device)
-        before, before_test = examiner(model), test(model)
-        trainer = course.teach(model, tuning, data, teacher, examiner, before)
-        after, after_test = examiner(model), test(model)
-        on_device(model, "cpu")
-    facts = {
-        "steps": trainer.state.global_step,
-        "best_step": trainer.state.best_global_step,
-        "tokens": int(trainer.state.num_input_tokens_seen),
-        **asdict(options),
-        "learning_rate": trainer.args.learning_rate,
-        "batch": trainer.args.per_device_train_batch_size,
-        "epochs": trainer.args.num_train_epochs,
-    }
-    figures: dict[str, Any] = {
-        "training": facts,
-        "examples": {kind: len(examples) for kind, examples in data.train.items()},
-        "measure": MEASURE, "before": before, "after": after,
-        "test": {"before": before_test, "after": after_test},
-    }  # fmt: skip
-    if before and after["mean"] <= before["mean"]:
-        say("검증 점수가 바탕보다 나아지지 않았어요. 데이터를 늘리거나 --learning-rate를 낮춰 보세요.")
-    described = {
-        "version": __version__,
-        **origin(sources.first, folder),
-        "data_fingerprint": data.fingerprint,
-        "dataset": _dataset(sources.data),
-        **figures,
-    }
-    write_encoder(out, model, described, course.record, data.texts(), say)
-    shutil.rmtree(work)
+    opened = [fingerprint(model), teacher and fingerprint(teacher)]
+    told = [sources.first, sources.teacher, *opened, digest(sts), text and text.fingerprint, data.fingerprint]
+    datasets, work = learnt_datasets(sources.data, folder), Workplace(out)
+    with work.occupied(json.dumps([asdict(options), *told]), datasets, resume=resume):
+        course = Course(work.folder, device, options, say, report, save_every, resume)
+        examiner, test = Examiner(data.valid, sts), Examiner(data.test)
+        with quiet_transformers():
+            reading = {"pretraining": course.read(model, folder or sources.first, text)} if text else {}
+            on_device(model, device)
+            before, before_test = examiner(model), test(model)
+            trainer = course.teach(model, tuning, data, teacher, examiner, before)
+            after, after_test = examiner(model), test(model)
+            on_device(model, "cpu")
+        facts = {
+            "steps": trainer.state.global_step,
+            "best_step": trainer.state.best_global_step,
+            "tokens": int(trainer.state.num_input_tokens_seen),
+            **asdict(options),
+            "learning_rate": trainer.args.learning_rate,
+            "batch": trainer.args.per_device_train_batch_size,
+            "epochs": trainer.args.num_train_epochs,
+        }
+        figures: dict[str, Any] = {
+            **reading,
+            "training": facts,
+            "examples": {kind: len(examples) for kind, examples in data.train.items()},
+            "measure": MEASURE, "before": before, "after": after,
+            "test": {"before": before_test, "after": after_test},
+        }  # fmt: skip
+        examples = sum(map(len, data.train.values()))
+        # What has nothing to be told from costs nothing, and teaches nothing.
+        if examples < _BATCHES[0] or not any(row.get("loss") for row in trainer.state.log_history):
+            say(f"서로 다른 말이 적어서(예 {examples:,}개) 거의 배우지 못했어요. 데이터를 더 모아 주세요.")
+        elif before and after["mean"] <= before["mean"]:
+            say("검증 점수가 바탕보다 나아지지 않았어요. 데이터를 늘리거나 --learning-rate를 낮춰 보세요.")
+        described = {
+            "version": __version__,
+            **origin(sources.first, folder),
+            "data_fingerprint": data.fingerprint,
+            "dataset": datasets,
+            **figures,
+        }
+        write_encoder(out, model, described, course.record, data.texts(), say)
     return figures
 
 
@@ -220,25 +223,38 @@ class Course:
     def __post_init__(self) -> None:
         self.record = Record(self.work / "metrics.jsonl")
 
-    def read(self, model: SentenceTransformer, source: Path | str, lines: Sequence[str]) -> None:
-        """Let an encoder read plain text first: masked language modelling."""
-        done = self.work / "read"
+    def read(self, model: SentenceTransformer, source: Path | str, text: Text) -> dict[str, Any]:
+        """Let an encoder read plain text first, masked language modelling; return what it gained by it."""
+        done, record = self.work / "read", Record(self.work / "pretraining.jsonl")
         inner: Any = model[0].auto_model
         if not done.is_dir():
             masked = open_masked(source)
             kept = len(blocks(inner))
             if kept < len(blocks(masked)):
                 keep_blocks(masked, kept)
+            longest, seed = int(model.max_seq_length or _LONGEST), self.options.seed
             trainer = masked_trainer(
-                masked, model.tokenizer, lines, int(model.max_seq_length or _LONGEST),
-                batch=_LINES, rate=self._rate(masked),
-                common=common_arguments(self.work / "reading", self.device, self.options.seed),
+                masked, model.tokenizer, text.train, longest, batch=_LINES, rate=self._rate(masked),
+                common=common_arguments(self.work / "reading", self.device, seed),
             )  # fmt: skip
-            self._run(trainer, Tuning(masked, "full"), Record(self.work / "pretraining.jsonl"), "글 읽기: ")
+
+            def measure() -> dict[str, float]:
+                on_device(masked, self.device)
+                lines = text.valid or text.train
+                return masked_cost(masked, model.tokenizer, lines, longest, batch=_LINES, seed=seed)
+
+            if not record.path.exists():
+                record.begin({"before": measure()})
+            self._run(trainer, Tuning(masked, "full"), record, "글 읽기: ")
+            spent = {"steps": trainer.state.global_step, "tokens": int(trainer.state.num_input_tokens_seen)}
+            figures = {"training": spent, "before": record.rows()[0]["before"], "after": measure()}
             part = self.work / "read.part"
             masked.save_pretrained(part)
+            (part / _FIGURES).write_text(json.dumps(figures), encoding="utf-8")
             part.rename(done)
         take_over(inner, done)
+        gained: dict[str, Any] = json.loads((done / _FIGURES).read_text(encoding="utf-8"))
+        return gained
 
     def teach(
         self,
@@ -330,45 +346,18 @@ def _open(name: str, option: str) -> tuple[SentenceTransformer, Path | None]:
     return model, folder
 
 
-def _work(out: Path, told: Sequence[Any], dataset: str | None, resume: bool) -> Path:
-    """Return the folder that the state of a run is kept in, new or gone on with.
-
-    Args:
-        out: where the checkpoint goes.
-        told: everything that decides what a run makes; it is gone on with only if that is the same.
-        dataset: the imported dataset it learns from.
-        resume: whether it is to be gone on with.
-
-    Raises:
-        UsageError: there is nothing to resume, or it was begun with other options.
-    """
-    work = out.parent / f".{out.name}.training"
-    begun, identity = work / "run.json", json.dumps(told)
-    if resume and not begun.is_file():
-        raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
-    if resume and begun.read_text(encoding="utf-8") != identity:
-        raise UsageError(
-            f"--resume: {out}의 학습은 다른 옵션이나 데이터로 시작했어요. 그때와 같게 해 주세요."
-        )
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-        private_dir(work)
-        # So that it goes when the dataset is deleted.
-        known = {"kind": "training", "dataset": dataset}
-        write_private(work / "chatbot.json", json.dumps(known, ensure_ascii=False))
-        write_private(begun, identity)
-    return work
-
-
-def _dataset(data: Sequence[str]) -> str | None:
-    return next((name for name in data if personal_dataset(name)), None)
-
-
 def report_lines(figures: dict[str, Any]) -> list[str]:
     """Return what a fine-tuning gave as Korean lines."""
     spent = figures["training"]
     best = f", 가장 좋았던 걸음 {spent['best_step']:,}" if spent["best_step"] else ""
-    lines = [f"학습\t{spent['steps']:,}걸음, {spent['tokens']:,}토큰{best}"]
+    lines = []
+    if "pretraining" in figures:
+        read = figures["pretraining"]
+        lines.append(
+            f"글 읽기\t{read['training']['tokens']:,}토큰, "
+            f"가린 말 당혹도 {read['before']['perplexity']:.1f} → {read['after']['perplexity']:.1f}"
+        )
+    lines.append(f"학습\t{spent['steps']:,}걸음, {spent['tokens']:,}토큰{best}")
     titles = {"top1": "첫째로 찾음", "mrr": "MRR", "spearman": "스피어만 상관", "mean": MEASURE}
     kinds = {
         "pairs": "대답 찾기",

@@ -10,13 +10,12 @@ With several processes, one a GPU, the same options train data-parallel:
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from chatbot import __version__
 from chatbot.errors import UsageError
-from chatbot.knowledge import personal_dataset
 from chatbot.models.checkpoint import (
     CheckpointError,
     base_licence,
@@ -49,16 +47,16 @@ from chatbot.models.format import (
     end_ids,
 )
 from chatbot.models.locate import is_hub_id
-from chatbot.resources import private_dir, write_private
 from training.causal import Curriculum, Plan, Reading, fingerprint, settle_generation, token_costs
 from training.dialogues import Splits, load_splits
-from training.loop import SCHEDULES, Report, Spent, agree, fit, is_first, process, together
+from training.loop import SCHEDULES, Report, Spent, agree, fit, is_first, process
 from training.memorisation import Memorised, memorised
 from training.model_card import derived_card
 from training.plain import Text, line_batches, read_text
 from training.pupil import Overseer, Pupil
 from training.record import Record, draw_curve
-from training.tuning import TUNES, Tune, Tuning, count, with_lora
+from training.tuning import TUNES, Tune, Tuning, count, time_and_memory, with_lora
+from training.workplace import Workplace, learnt_datasets
 
 KOGPT2_BASE = "skt/kogpt2-base-v2"
 SMALL = "small"
@@ -66,6 +64,16 @@ _SMALL_MODEL, _SMALL_FACTOR = 30_000_000, 10  # weights; how much higher a rate 
 _LONGEST = 512  # tokens of a conversation at most
 _LEAST_BATCH = 64  # tokens; what does not fit then never will
 Say = Callable[[str], None]
+_ADAPTER = """
+## Adapter
+
+`adapter/` holds the low-rank additions alone. They belong on the base with this folder's tokenizer:
+
+```python
+base.resize_token_embeddings(len(tokenizer))
+model = PeftModel.from_pretrained(base, "path/to/this/folder/adapter")
+```
+"""
 
 
 @dataclass(frozen=True)
@@ -116,41 +124,6 @@ class Origin(NamedTuple):
     licence: str | None
 
 
-@dataclass
-class Workplace:
-    """The folder beside the checkpoint where a run lies until it is done."""
-
-    folder: Path
-
-    @property
-    def facts(self) -> Path:
-        """What the run is, and with which options it goes."""
-        return self.folder / "run.json"
-
-    def begin(self, identity: str, options: Options) -> None:
-        """Clear away what was there and write down what the run is."""
-        if is_first():
-            for path in self.folder.iterdir():
-                path.unlink()
-            write_private(self.facts, json.dumps({"identity": identity, "options": asdict(options)}))
-        together()
-
-    def resumed(self, identity: str, out: Path) -> Options:
-        """Return the options of the run that is to be gone on with.
-
-        Raises:
-            UsageError: there is none, or it is another.
-        """
-        if not self.facts.exists():
-            raise UsageError(f"--resume: {out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요.")
-        known = json.loads(self.facts.read_text(encoding="utf-8"))
-        if known["identity"] != identity:
-            raise UsageError(
-                "--resume: 멈춘 학습과 데이터나 옵션이 달라요. 처음과 같은 명령에 --resume만 붙여 주세요."
-            )
-        return Options(**known["options"])
-
-
 def fine_tune(
     data: Sequence[str],
     out: Path,
@@ -191,47 +164,59 @@ def fine_tune(
     """
     asked = options or Options()
     asked.check()
-    check_target(out)
+    if keep_adapter and asked.tune != "lora":
+        raise UsageError("--keep-adapter는 --tune lora에만 있는 옵션이에요. --tune lora와 함께 써 주세요.")
     splits, text = load_splits(data), read_text(pretrain)
+    out = out.expanduser().resolve()
+    check_target(out)
     if not is_first():
         say, report = (lambda line: None), None
     origin = find_base(base, say)
     pupil = _pupil(origin.folder, asked, resolve_device(device))
     tuning = Tuning(pupil.model, asked.tune, asked.layers)
-    work = Workplace(private_dir(out.parent / f".{out.name}.training"))
+    datasets = learnt_datasets(data, origin.folder)
     parts = [asdict(asked), splits.fingerprint, text.fingerprint, fingerprint(pupil.model), process()[1]]
-    identity = " ".join(map(str, parts))
-    if resume:
-        options = work.resumed(identity, out)
-    else:
-        options = fitting(pupil, tuning, splits, asked)
-        work.begin(identity, options)
-    if options != asked:
-        say(
-            f"메모리에 맞추어 한 번에 {options.batch_tokens:,}토큰씩, "
-            f"{options.accumulate}번을 모아 한 걸음으로 해요."
-        )
-    course = _Course(pupil, tuning, options, work.folder, identity, save_every, say, report)
-    figures: dict[str, Any] = {"pretraining": course.read(text)} if text.train else {}
-    figures |= course.converse(splits)
-    if not is_first():
-        return {}
-    learnt = _by_heart(pupil, splits)
-    figures["personas"] = splits.personas
-    figures["memorised"] = {
-        "replies": learnt.replies, "personal": len(learnt.personal), "lines": len(learnt.lines),
-    }  # fmt: skip
-    described = {
-        "version": __version__,
-        "base_model": origin.name,
-        "licence": origin.licence,
-        "data_fingerprint": splits.fingerprint,
-        "dataset": next((name for name in data if personal_dataset(name)), None),
-        **figures,
-    }
-    _write(out, pupil, described, _card(origin, figures, learnt), work.folder, keep_adapter)
-    shutil.rmtree(work.folder)
+    work = Workplace(out)
+    with work.occupied(" ".join(map(str, parts)), datasets, resume=resume):
+        options = _options(work, pupil, tuning, splits, asked, resume)
+        if options != asked:
+            say(
+                f"메모리에 맞추어 한 번에 {options.batch_tokens:,}토큰씩, "
+                f"{options.accumulate}번을 모아 한 걸음으로 해요."
+            )
+        course = _Course(pupil, tuning, options, work.folder, save_every, say, report)
+        figures: dict[str, Any] = {"pretraining": course.read(text)} if text.train else {}
+        figures |= course.converse(splits)
+        if not is_first():
+            return {}
+        say("외운 말을 검사해요. 배운 질문에 대답 1,000개를 만들어 봐요.")
+        learnt = _by_heart(pupil, splits, report)
+        figures["personas"] = splits.personas
+        figures["memorised"] = {
+            "replies": learnt.replies, "personal": len(learnt.personal), "lines": len(learnt.lines),
+        }  # fmt: skip
+        described = {
+            "version": __version__,
+            "base_model": origin.name,
+            "licence": origin.licence,
+            "data_fingerprint": splits.fingerprint,
+            "dataset": datasets,
+            **figures,
+        }
+        card = _card(origin, figures, learnt, keep_adapter)
+        _write(out, pupil, described, card, work.folder, origin.name if keep_adapter else None)
     return figures
+
+
+def _options(
+    work: Workplace, pupil: Pupil, tuning: Tuning, splits: Splits, asked: Options, resume: bool
+) -> Options:
+    """Return the options that fit in memory: found once, and kept when the run is gone on with."""
+    known = work.known("options") if resume else None
+    options = Options(**known) if known else fitting(pupil, tuning, splits, asked)
+    if is_first():
+        work.note(options=asdict(options))
+    return options
 
 
 def find_base(base: str, say: Say) -> Origin:
@@ -323,7 +308,6 @@ class _Course:
     tuning: Tuning
     options: Options
     work: Path
-    identity: str
     save_every: float
     say: Say
     report: Report | None
@@ -386,7 +370,7 @@ class _Course:
             spent: Spent = fit(
                 pupil.model, lambda step: plan.parts(step, pupil.model), [optimizer], state,
                 steps=plan.steps, warmup=options.warmup, save_every=self.save_every, report=self.report,
-                schedule=options.schedule, clip=options.clip, identity=self.identity, watcher=overseer,
+                schedule=options.schedule, clip=options.clip, watcher=overseer,
             )  # fmt: skip
         overseer.restore_best()
         facts = {"steps": spent.steps, "tokens": spent.tokens, "best_step": overseer.best.step}
@@ -402,34 +386,51 @@ def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
     weights = count(pupil.model.parameters())
     trained = tuning.at(1.0)
     started = time.perf_counter()
+    tokens = 0
     with quiet_transformers():
-        loss, tokens = next(iter(plan.parts(plan.steps // 2, pupil.model)))
-        loss.backward()
+        for loss, size in islice(
+            plan.parts(plan.steps // 2, pupil.model), 1
+        ):  # perhaps none is this process's
+            loss.backward()
+            tokens = size
     pupil.model.zero_grad(set_to_none=True)
     seconds = (time.perf_counter() - started) * plan.steps * plan.parts_a_step / process()[1]
-    gigabytes = (4 * weights + 12 * trained) / 1e9  # weights; gradients and two moments of what is trained
     return [
         f"{plan.steps:,}걸음, 한 걸음에 {tokens * plan.parts_a_step:,}토큰쯤, "
         f"학습하는 가중치 {trained:,}개 / {weights:,}개",
-        f"{max(1, round(seconds / 60)):,}분쯤 걸리고 가중치에 메모리 {gigabytes:.1f}GB쯤을 써요.",
+        time_and_memory(seconds, weights, trained),
     ]
 
 
-def _by_heart(pupil: Pupil, splits: Splits) -> Memorised:
-    """Let the model answer what it was trained on, and see what of it it says by heart."""
-    turns = [turn for conversation in splits.train for turn in conversation.turns]
-    questions = [turn.text for turn in turns if turn.role == "user"]
-    answers = [turn.text for turn in turns if turn.role == "assistant"]
-    speaker = next(iter(splits.personas), None)
-    return memorised(lambda asked: pupil.replies(asked, speaker, sample=True), questions, answers)
+def _by_heart(pupil: Pupil, splits: Splits, report: Report | None) -> Memorised:
+    """Let the model answer what it was trained on, as everybody it can be, and see what it says by heart."""
+    said = [(turn, conversation.speaker) for conversation in splits.train for turn in conversation.turns]
+    questions = [(turn.text, speaker) for turn, speaker in said if turn.role == "user"]
+    answers = [turn.text for turn, _ in said if turn.role == "assistant"]
+
+    def replies(asked: Sequence[tuple[str, str | None]]) -> Iterator[str]:
+        for done, reply in enumerate(pupil.replies(asked, sample=True), start=1):
+            if report:
+                report(done, len(asked), "외운 말 검사")
+            yield reply
+
+    return memorised(replies, questions, answers)
 
 
-def _write(out: Path, pupil: Pupil, facts: dict[str, Any], card: str, work: Path, keep_adapter: bool) -> None:
-    """Write the checkpoint with its card, its figures and its learning curve."""
+def _write(
+    out: Path, pupil: Pupil, facts: dict[str, Any], card: str, work: Path, adapter_of: str | None
+) -> None:
+    """Write the checkpoint with its card, its figures and its learning curve.
+
+    ``adapter_of`` is the base that low-rank additions are kept apart for.
+    """
     model, adapter = pupil.model, work / "adapter"
     if hasattr(model, "merge_and_unload"):
-        if keep_adapter:
+        if adapter_of:
+            # A path says more about its owner than about the model, and the library's card quotes it.
+            model.peft_config["default"].base_model_name_or_path = adapter_of
             model.save_pretrained(adapter)
+            (adapter / "README.md").unlink(missing_ok=True)
         model = model.merge_and_unload()
     if isinstance(pupil.form, MarkerFormat):  # a model with its own template has settings of its own
         settle_generation(model, pupil.tokenizer, pupil.form.stop_ids)
@@ -443,13 +444,14 @@ def _write(out: Path, pupil: Pupil, facts: dict[str, Any], card: str, work: Path
     )  # fmt: skip
 
 
-def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised) -> str:
+def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised, keep_adapter: bool) -> str:
     """Return the model card: what was trained how, what it gained, what it says by heart."""
     rows = "".join(
         f"| {name} | {figures['before'][name]:.3f} | {figures['after'][name]:.3f} |\n"
         for name in figures["after"]
     )
     validation = f"\n## Validation\n\n| | before | after |\n|---|---:|---:|\n{rows}" if rows else ""
+    adapter = _ADAPTER if keep_adapter else ""
     found = [*learnt.personal.most_common(), *learnt.lines.most_common()]
     listed = "".join(f"- {text} ({times})\n" for text, times in found)
     by_heart = (
@@ -457,7 +459,7 @@ def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised) -> str:
         f"{len(learnt.personal)} strings look like personal data and {len(learnt.lines)} training lines of "
         f"twelve syllables or more that came at most twice were said word for word.\n\n{listed}"
     )
-    return derived_card(origin.name, origin.licence, figures["training"]) + validation + by_heart
+    return derived_card(origin.name, origin.licence, figures["training"]) + validation + adapter + by_heart
 
 
 def report_lines(figures: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from chatbot.privacy import find
 from chatbot.text import squeeze
@@ -14,6 +15,7 @@ SAMPLES = 1_000
 LONG = 12  # syllables from which a line is no everyday phrase
 RARE = 2  # times in the training data up to which a line belongs to somebody
 _SYLLABLE = re.compile("[가-힣]")
+Q = TypeVar("Q")  # however a question is put
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Memorised:
 
 
 def memorised(
-    sample: Callable[[Sequence[str]], Iterable[str]],
-    questions: Sequence[str],
+    sample: Callable[[Sequence[Q]], Iterable[str]],
+    questions: Sequence[Q],
     answers: Iterable[str],
     samples: int = SAMPLES,
 ) -> Memorised:
@@ -48,7 +50,7 @@ def memorised(
     for line in rare:
         by_start.setdefault(line[:LONG], []).append(line)
     found = Memorised()
-    asked = [questions[n % len(questions)] for n in range(samples)] if questions else []
+    asked = [questions[n * len(questions) // samples] for n in range(samples)] if questions else []
     for reply in sample(asked):
         found.replies += 1
         for item in find(reply):

@@ -75,13 +75,13 @@ class Pupil:
             "bits_per_character": nats / math.log(2) / max(characters, 1),
         }
 
-    def replies(self, prompts: Sequence[str], speaker: str | None, *, sample: bool) -> Iterator[str]:
-        """Yield a reply to each prompt, drawn at random (from the seed 0) or the likeliest."""
+    def replies(self, prompts: Sequence[tuple[str, str | None]], *, sample: bool) -> Iterator[str]:
+        """Yield a reply to each of (text, persona), drawn at random (from the seed 0) or the likeliest."""
         asked = [
             self.form.prompt(
                 [Turn("user", text)], speech_level(text) or "polite", self.longest - _SPOKEN, speaker=speaker
             )
-            for text in prompts
+            for text, speaker in prompts
         ]
         self.model.eval()
         torch.manual_seed(0)
@@ -173,7 +173,7 @@ class Overseer(Watcher):
             return False
         figures = self._measure()
         if is_first():
-            samples = list(self._pupil.replies(PROMPTS, self._speaker, sample=False))
+            samples = list(self._pupil.replies([(text, self._speaker) for text in PROMPTS], sample=False))
             self._record.validation(step.number, figures, samples)
         if figures["nats"] < self.best.nats:
             self.best = Best(step.number, figures["nats"])

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chatbot.resources import open_private
+from chatbot.resources import open_private, write_private
 from training.loop import Step
 
 
@@ -32,9 +32,7 @@ class Record:
     def rewind(self, steps: int) -> None:
         """Drop what was written after step ``steps``: it is done again."""
         kept = [row for row in self.rows() if row["kind"] == "run" or row["number"] <= steps]
-        self.path.unlink(missing_ok=True)
-        for row in kept:
-            self._write(row)
+        write_private(self.path, "".join(_line(row) for row in kept))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what was written so far; a last line cut short by a kill is left out."""
@@ -48,7 +46,11 @@ class Record:
 
     def _write(self, row: dict[str, Any]) -> None:
         with open_private(self.path, "a") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(_line(row))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def draw_curve(rows: list[dict[str, Any]], path: Path, measure: str = "nats") -> None:

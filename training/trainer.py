@@ -19,7 +19,7 @@ from transformers.trainer_utils import set_seed
 
 from training.loop import Step, interruptions
 from training.record import Record
-from training.tuning import Tuning, count
+from training.tuning import Tuning, count, time_and_memory
 
 Report = Callable[[int, int], None]
 
@@ -182,10 +182,9 @@ def estimate(trainer: Trainer, tuning: Tuning) -> list[str]:
     for parameter in tuning.model.parameters():
         parameter.grad = None
     seconds = steps * sum(times[1:] or times) / len(times[1:] or times)
-    gigabytes = (4 * weights + 12 * trained) / 1e9  # weights; gradients and two moments of what is trained
     return [
         f"{steps:,}걸음, 학습하는 가중치 {trained:,}개 / {weights:,}개",
-        f"{max(1, round(seconds / 60)):,}분쯤 걸리고 가중치에 메모리 {gigabytes:.1f}GB쯤을 써요.",
+        time_and_memory(seconds, weights, trained),
     ]
 
 

@@ -78,6 +78,13 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return max(lists, key=len, default=[])
 
 
+def time_and_memory(seconds: float, weights: int, trained: int) -> str:
+    """Return, in Korean, what a training takes: its time, and the memory that weights ask for."""
+    megabytes = (4 * weights + 12 * trained) / 1e6  # weights; gradients and two moments of what is trained
+    memory = f"{megabytes / 1000:.1f}GB" if megabytes >= 1000 else f"{megabytes:.0f}MB"
+    return f"{max(1, round(seconds / 60)):,}분쯤 걸리고 가중치에 메모리 {memory}쯤을 써요."
+
+
 def count(parameters: Iterable[torch.Tensor]) -> int:
     """Return how many numbers are in parameters."""
     return sum(parameter.numel() for parameter in parameters)

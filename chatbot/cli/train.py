@@ -169,7 +169,8 @@ def train_encoder(
 
 def _name(data: list[str], kind: str) -> str:
     """Return what a model is called by default: after its first dataset or file."""
-    return f"{Path(data[0]).stem if Path(data[0]).exists() else data[0]}-{kind}"
+    path = Path(data[0]).expanduser()
+    return f"{path.resolve().stem if path.exists() or len(path.parts) > 1 else data[0]}-{kind}"
 
 
 @contextmanager

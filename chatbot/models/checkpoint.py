@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from chatbot.errors import ChatbotError
 from chatbot.models.format import VERSION, marker_ids
 from chatbot.models.locate import is_hub_id, local_folder
-from chatbot.resources import data_dir
+from chatbot.resources import data_dir, private_dir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -268,7 +268,7 @@ def check_target(folder: Path, kind: str = "gpt") -> None:
     if taken:
         raise CheckpointError(f"{folder}: 다른 파일이 들어 있는 곳이에요. 비어 있는 폴더를 지정해 주세요.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private_dir(folder.parent)
         tempfile.TemporaryFile(dir=folder.parent).close()
     except OSError as error:
         raise CheckpointError(

@@ -228,17 +228,24 @@ class MarkerFormat:
     ) -> Iterator[Sequenced]:
         """Yield a conversation as :meth:`sequence` gives it, in pieces of at most ``longest`` ids.
 
-        Each begins with a user's turn, where there is one; a single turn that is longer loses its end.
+        Each begins with a user's turn, where there is one, and holds a reply. Of a turn that takes more than
+        half of a piece, a user's loses its beginning, as while talking, and a reply its end.
         """
         header = self._header(speaker, style or "polite", ())
+        room = (longest - len(header)) // 2
         piece: list[Sequenced] = []
-        for turn, part in zip(turns, self._parts(turns, style), strict=True):
+        for turn, whole in zip(turns, self._parts(turns, style), strict=True):
+            ids, reply = whole
+            if len(ids) > room and turn.role == "user":
+                ids, reply = ids[:1] + ids[1 - room :], reply[:room]
+            part = Sequenced(ids[:room], reply[:room])
             if piece and len(header) + sum(len(p.ids) for p in [*piece, part]) > longest:
-                yield self._joined(header, piece, longest)
+                if any(any(p.reply) for p in piece):
+                    yield self._joined(header, piece)
                 piece = [] if turn.role == "user" else piece[-1:]
             piece.append(part)
-        if piece:
-            yield self._joined(header, piece, longest)
+        if any(any(p.reply) for p in piece):
+            yield self._joined(header, piece)
 
     def _parts(self, turns: Sequence[Turn], style: Style | None) -> list[Sequenced]:
         shown = [speech_level(turn.text) if turn.role == "assistant" else None for turn in turns]
@@ -249,10 +256,9 @@ class MarkerFormat:
         ]
 
     @staticmethod
-    def _joined(header: list[int], parts: Sequence[Sequenced], longest: int | None = None) -> Sequenced:
+    def _joined(header: list[int], parts: Sequence[Sequenced]) -> Sequenced:
         ids = header + [i for part in parts for i in part.ids]
-        reply = [False] * len(header) + [r for part in parts for r in part.reply]
-        return Sequenced(ids[:longest], reply[:longest])
+        return Sequenced(ids, [False] * len(header) + [r for part in parts for r in part.reply])
 
     def turn(self, role: Literal["user", "assistant"], text: str, style: Style) -> Sequenced:
         """Return one turn; a reply carries ``style``."""
