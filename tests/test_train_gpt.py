@@ -539,7 +539,7 @@ def test_kogpt2_from_the_hub_layout_to_a_checkpoint_of_our_own(
 def test_replies_learn_what_to_say_and_where_to_end(tmp_path: Path, pairs: str) -> None:
     out = tmp_path / "mine"
     # One pair is held out; what is best for it is not what is wanted here.
-    options = Options(epochs=300, batch_tokens=64, learning_rate=3e-3, evaluate_every=10_000)
+    options = Options(epochs=120, batch_tokens=64, learning_rate=3e-3, evaluate_every=10_000)
     fine_tune([pairs], out, str(write_ours(tmp_path / "ours")), options)
     generator = Generator(str(out), "cpu")
     for question, answer in PAIRS:

@@ -89,7 +89,7 @@ def load_splits(data: Sequence[str]) -> Splits:
         dataset = personal_dataset(name)
         if dataset is None:
             written = [Conversation(turns, style) for turns, style in load_dialogues(name)]
-            written = written or list(_pairs(load_knowledge(name), random.Random(0)))
+            written = written or list(_pairs(load_knowledge(name), random.Random(0), noise=0.0))
             for number, conversation in enumerate(written):
                 hidden = [replace(turn, text=mask(turn.text)) for turn in conversation.turns]
                 parts[split_at(number / len(written))].append(conversation._replace(turns=hidden))
@@ -143,13 +143,13 @@ def own_conversations(seed: int) -> Iterator[Conversation]:
             yield Conversation(turns, style, speaker)
 
 
-def _pairs(knowledge: Knowledge, rng: random.Random) -> Iterator[Conversation]:
+def _pairs(knowledge: Knowledge, rng: random.Random, noise: float = _NOISE) -> Iterator[Conversation]:
     for entry in knowledge.entries:
         if entry.context:
             continue
         for style in _STYLES:
             if entry.answers.has_style(style):
-                question = noisy(entry.question, rng) if rng.random() < _NOISE else entry.question
+                question = noisy(entry.question, rng) if rng.random() < noise else entry.question
                 answer = rng.choice(entry.answers.in_style(style))
                 yield Conversation([Turn("user", question), Turn("assistant", answer)], style)
 
