@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from chatbot.resources import data_dir
 from tests.conftest import ROOT, Run
 from tests.test_encoder import write_hub_tokenizer
 from training.distil import keep_blocks, teacher_examples
-from training.encoder import Options, Sources, train_encoder
+from training.encoder import Options, Sources, report_lines, train_encoder
 from training.examiner import Examiner
 from training.pairs import Held, Retrieval, load_scores, load_training_data
 from training.trainer import last_checkpoint
@@ -165,8 +166,36 @@ def test_a_killed_and_a_stopped_run_go_on_to_the_same_weights(klue: Path, data: 
     assert training(data, klue, broken, *read, "--save-every", "0", "--resume").wait(240) == 0
     one, other = weights(whole), weights(broken)
     assert all(torch.equal(one[name], other[name]) for name in one)
+    told = [json.loads((out / "chatbot.json").read_text(encoding="utf-8")) for out in (whole, broken)]
+    assert told[0]["pretraining"] == told[1]["pretraining"]
     numbers = [row["number"] for row in recorded(broken, "step")]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("changed", ["base", "teacher", "sts.csv"])
+def test_a_run_goes_on_only_with_what_it_began_with(
+    klue: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.encoder.run", stop)
+    base, teacher, sts = (tmp_path / name for name in ("base", "teacher", "sts.csv"))
+    for folder in (base, teacher):
+        shutil.copytree(klue, folder)
+    sts.write_text("a,b,score\n사과,배,1\n비,눈,3\n", encoding="utf-8")
+    sources, out = Sources([data], str(base), str(teacher), sts=sts), tmp_path / "out"
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            train_encoder(sources, out, Options(**QUICK), resume=resume)
+    if changed == "sts.csv":
+        sts.write_text("a,b,score\n사과,배,2\n비,눈,3\n", encoding="utf-8")
+    else:
+        model = BertForMaskedLM.from_pretrained(tmp_path / changed)
+        model.bert.embeddings.word_embeddings.weight.data[7] += 1
+        model.save_pretrained(tmp_path / changed)
+    with pytest.raises(UsageError, match="--resume: 멈춘 학습과"):
+        train_encoder(sources, out, Options(**QUICK), resume=True)
 
 
 def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -274,7 +303,11 @@ def test_our_intents_keep_their_dev_and_test_questions(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("x.jsonl", '{"text": "안녕"}\n', "무슨 데이터인지"),
-        ("x.csv", "a,b,score\n하나,둘,셋\n", "2번째 줄"),
+        ("x.csv", "a,b,score\n하나,둘,비밀\n", "x.csv 2번째 줄: score 칸이 숫자가 아니에요"),
+        ("x.csv", "a,b,score\n하나,둘,1\n하나,둘,nan\n", "3번째 줄: score 칸이 숫자가 아니에요"),
+        ("x.csv", "a,b,score\n하나,둘,-inf\n", "2번째 줄: score 칸이 숫자가 아니에요"),
+        ("x.csv", "a,b,label\n하나,둘,1\n하나,둘,비밀\n", "3번째 줄: label 칸이 숫자가 아니에요"),
+        ("x.csv", "a,b\n하나,\n", "2번째 줄: 빈 칸이 있어요"),
         ("x.jsonl", '{"a": "하나", "b": "둘"}\n{"a": "하나"}\n', "2번째 줄"),
         ("x.jsonl", '["하나"]\n', "무슨 데이터인지"),
         ("x.jsonl", "", "하나도 없"),
@@ -283,8 +316,50 @@ def test_our_intents_keep_their_dev_and_test_questions(tmp_path: Path) -> None:
 )
 def test_data_of_no_known_form_is_said_so(tmp_path: Path, name: str, content: str, said: str) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=said) as raised:
         load_training_data([str(tmp_path / name)])
+    assert "비밀" not in str(raised.value)
+
+
+def test_what_files_hold_is_masked(tmp_path: Path) -> None:
+    number, hidden = "010-1234-5678", "[전화번호]"
+    pairs = tmp_path / "qa.csv"
+    pairs.write_text(f"question,answer\n번호 뭐야?,{number}야\n", encoding="utf-8")
+    same = write_jsonl(tmp_path / "same.jsonl", [{"a": f"{number}로 해", "b": f"{number}로 걸어"}])
+    intent = {
+        "id": "x-01", "topic": "x", "questions": [f"{number} 누구야?", f"{number} 알아?"],
+        "dev_questions": [f"{number}는 누구?"], "test_questions": [],
+        "answers": {"polite": ["몰라요."], "casual": ["몰라."]},
+    }  # fmt: skip
+    found = load_training_data([str(pairs), str(same), str(write_jsonl(tmp_path / "x.jsonl", [intent]))])
+    assert set(found.train) == {"pairs", "paraphrases", "intents"}
+    assert number not in repr(found)
+    assert found.train["pairs"] == [("번호 뭐야?", f"{hidden}야")]
+    right = {f"{hidden} 누구야?", f"{hidden} 알아?"}
+    assert found.valid.retrievals["intents"] == Retrieval({f"{hidden}는 누구?": right}, sorted(right))
+
+
+def test_scores_that_are_all_the_same_are_not_measured(klue: Path) -> None:
+    rows = [("사과", "배", 2.0), ("비", "눈", 2.0), ("책", "영화", 2.0)]
+    assert not Examiner(Held(scores=rows))
+    figures = Examiner(Held(scores=rows), [("사과", "배", 1.0), *rows])(SentenceTransformer(str(klue)))
+    assert set(figures) == {"sts_spearman", "mean"} and np.isfinite(figures["mean"])
+
+
+def test_a_model_to_which_all_is_alike_scores_nothing(klue: Path) -> None:
+    rows = [("사과", "사과", 2.0), ("사과", "사과", 1.0), ("사과", "사과", 0.0)]
+    assert Examiner(Held(scores=rows))(SentenceTransformer(str(klue)))["mean"] == 0.0
+
+
+@pytest.mark.parametrize("answers", [1, 30])
+def test_data_that_teach_nothing_are_said_so(klue: Path, tmp_path: Path, answers: int) -> None:
+    path = tmp_path / "few.csv"
+    rows = [f"{n}번 어때?,좋아" for n in range(answers)]  # one answer: there is nothing to tell it from
+    path.write_text("\n".join(["question,answer", *rows]) + "\n", encoding="utf-8")
+    said: list[str] = []
+    train_encoder(Sources([str(path)], str(klue)), tmp_path / "out", Options(epochs=1), say=said.append)
+    assert len([line for line in said if "데이터를 더 모아" in line]) == 1
+    assert not any("나아지지 않았어요" in line for line in said)
 
 
 def test_every_kind_at_once_with_mined_negatives(klue: Path, data: str, tmp_path: Path) -> None:
@@ -322,7 +397,12 @@ def test_plain_text_is_read_first(klue: Path, data: str, tmp_path: Path) -> None
     text.write_text("\n".join(e.question for e in load_knowledge().entries[:1500]), encoding="utf-8")
     out = tmp_path / "out"
     options = Options(tune="freeze", layers=1, epochs=1, batch=32, learning_rate=3e-3)
-    train_encoder(Sources([data], str(klue), pretrain=[text]), out, options)
+    figures = train_encoder(Sources([data], str(klue), pretrain=[text]), out, options)
+    read = figures["pretraining"]
+    assert read["after"]["nats"] < read["before"]["nats"] - 0.3 and read["training"]["steps"] == 46
+    assert read == json.loads((out / "chatbot.json").read_text(encoding="utf-8"))["pretraining"]
+    line = report_lines(figures)[0]
+    assert line.startswith("글 읽기\t") and line.endswith(f" → {read['after']['perplexity']:.1f}")
     rows = [json.loads(line) for line in (out / "pretraining.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [row["loss"] for row in rows if row["kind"] == "step"]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
@@ -353,7 +433,7 @@ def test_encoders_of_a_dataset_are_found_also_unfinished(
     assert trained_on("표") == [out.with_name(".표-encoder.training")]
     train_encoder(Sources(["표"], str(klue)), out, Options(**QUICK))
     assert trained_on("표") == [out]
-    assert json.loads((out / "chatbot.json").read_text(encoding="utf-8"))["dataset"] == "표"
+    assert json.loads((out / "chatbot.json").read_text(encoding="utf-8"))["dataset"] == ["표"]
 
 
 def test_what_cannot_be_done_is_said(klue: Path, data: str, tmp_path: Path) -> None:
@@ -365,8 +445,8 @@ def test_what_cannot_be_done_is_said(klue: Path, data: str, tmp_path: Path) -> N
     begun = out.with_name(".out.training")
     assert not begun.exists()
     begun.mkdir()
-    (begun / "run.json").write_text("[]")
-    with pytest.raises(UsageError, match="다른 옵션"):
+    (begun / "run.json").write_text('{"identity": "[]"}')
+    with pytest.raises(UsageError, match="데이터나 옵션이 달라요"):
         train_encoder(Sources([data], str(klue)), out, resume=True)
     with pytest.raises(UsageError, match="lora"):
         train_encoder(Sources([data], str(klue)), out, Options(tune="lora"))

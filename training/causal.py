@@ -194,7 +194,7 @@ def fingerprint(model: torch.nn.Module) -> str:
     """Identify a model by its weights."""
     digest = hashlib.sha256()
     for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().view(torch.uint8).numpy().data)
+        digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

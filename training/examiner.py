@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import ConstantInputWarning
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
     InformationRetrievalEvaluator,
@@ -50,7 +52,7 @@ class Examiner(SentenceEvaluator):
                 [a for a, _, _ in rows], [b for _, b, _ in rows], [s for _, _, s in rows], write_csv=False
             )
             for name, rows in scored.items()
-            if len(rows) > 1
+            if len({score for _, _, score in rows}) > 1  # no correlation with what is all the same
         }
 
     def __bool__(self) -> bool:
@@ -68,6 +70,10 @@ class Examiner(SentenceEvaluator):
             figures[f"{kind}_mrr"] = float(found["cosine_mrr@100"])
             main.append(figures[f"{kind}_mrr"])
         for name, scorer in self._scores.items():
-            figures[f"{name}_spearman"] = float(scorer(model)["spearman_cosine"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConstantInputWarning)
+                found = scorer(model)
+            # It is NaN where a model finds everything equally similar: it has told nothing apart.
+            figures[f"{name}_spearman"] = float(np.nan_to_num(found["spearman_cosine"]))
             main.append(figures[f"{name}_spearman"])
         return {**figures, "mean": float(np.mean(main))} if main else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,15 @@ RATE = 0.15  # share of the places to be guessed
 def masked_lm_loss(
     model: Any, ids: torch.Tensor, generator: torch.Generator, *, rate: float, mask: int, specials: int
 ) -> torch.Tensor:
-    """Mask ``ids`` (80 % mask, 10 % random, 10 % kept) and return the mean cross-entropy, in nats.
+    """Return the mean of :func:`masked_costs`, which takes the same; 0 where nothing was drawn."""
+    costs = masked_costs(model, ids, generator, rate=rate, mask=mask, specials=specials)
+    return costs.mean() if len(costs) else costs.sum()
+
+
+def masked_costs(
+    model: Any, ids: torch.Tensor, generator: torch.Generator, *, rate: float, mask: int, specials: int
+) -> torch.Tensor:
+    """Mask ``ids`` (80 % mask, 10 % random, 10 % kept) and return what each place costs, in nats, ``(n,)``.
 
     The vocabulary head runs on the masked places only; over all of them it would cost more
     than a small encoder itself.
@@ -40,9 +49,7 @@ def masked_lm_loss(
     inputs = torch.where(chosen & (how >= 0.9), random_ids, inputs)
     seen = (ids != model.config.pad_token_id).long()
     states = model.base_model(inputs, attention_mask=seen).last_hidden_state[chosen]
-    if not len(states):
-        return states.sum()  # nothing was drawn in a very small batch
-    return F.cross_entropy(head_of(model)(states), ids[chosen])
+    return F.cross_entropy(head_of(model)(states).float(), ids[chosen], reduction="none")
 
 
 def head_of(model: Any) -> Any:
@@ -82,14 +89,50 @@ class MaskedTrainer(CountsTokens):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         """Return the loss of a batch."""
-        ids, tokenizer = inputs["input_ids"], cast(Any, self.processing_class)
+        ids = inputs["input_ids"]
         self.state.num_input_tokens_seen += int(inputs["attention_mask"].sum())
         generator = torch.Generator(ids.device).manual_seed(self.args.seed + self.state.global_step)
-        # The mask itself, which some have at the end of the vocabulary, does not stand in any text.
-        others = [number for number in tokenizer.all_special_ids if number != tokenizer.mask_token_id]
-        return masked_lm_loss(
-            model, ids, generator, rate=RATE, mask=tokenizer.mask_token_id, specials=max(others) + 1
-        )
+        return masked_lm_loss(model, ids, generator, **_masking(cast(Any, self.processing_class)))
+
+
+def masked_cost(
+    model: Any, tokenizer: Any, lines: Sequence[str], longest: int, *, batch: int, seed: int
+) -> dict[str, float]:
+    """Return what guessing masked places of ``lines`` costs: nats a place, and the perplexity.
+
+    With the same ``seed`` the same places are masked, so that two models compare.
+
+    Args:
+        model: a masked language model.
+        tokenizer: its tokenizer.
+        lines: plain text.
+        longest: ids of a line at most, the rest is cut off.
+        batch: lines at once.
+        seed: what the places are drawn from.
+    """
+    generator = torch.Generator(model.device).manual_seed(seed)
+    nats, places = 0.0, 0
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(lines), batch):
+            read = tokenizer(
+                list(lines[start : start + batch]),
+                truncation=True, max_length=longest, padding=True, return_tensors="pt",
+            )  # fmt: skip
+            ids = read["input_ids"].to(model.device)
+            costs = masked_costs(model, ids, generator, **_masking(tokenizer))
+            nats += float(costs.double().sum())
+            places += len(costs)
+    model.train()
+    mean = nats / max(places, 1)
+    return {"nats": mean, "perplexity": math.exp(min(mean, 50.0))}
+
+
+def _masking(tokenizer: Any) -> dict[str, Any]:
+    """Return how text is masked, as :func:`masked_costs` takes it."""
+    # The mask itself, which some have at the end of the vocabulary, does not stand in any text.
+    others = [number for number in tokenizer.all_special_ids if number != tokenizer.mask_token_id]
+    return {"rate": RATE, "mask": tokenizer.mask_token_id, "specials": max(others) + 1}
 
 
 def masked_trainer(

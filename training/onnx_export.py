@@ -44,7 +44,7 @@ def exportable(model: SentenceTransformer) -> bool:
 def export_int8(model: SentenceTransformer, folder: Path) -> Path:
     """Write ``folder/onnx/sentence_int8.onnx``: weights in 8 bits, activations quantised as they come.
 
-    Returns the path of the graph. Needs the ``export`` dependency group.
+    Returns the path of the graph.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

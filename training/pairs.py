@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from chatbot.knowledge import (
     personal_dataset,
     read_rows,
 )
+from chatbot.privacy import mask
 from chatbot.text import normalise
 from training.corpora import ParaphraseSet, sample_pairs
 
@@ -74,6 +76,8 @@ class TrainingData:
 def load_training_data(data: Sequence[str], seed: int = 0) -> TrainingData:
     """Load imported datasets by name, files and folders.
 
+    What a file holds is masked as an imported chat is.
+
     A dataset comes with its split by time; of a file the last tenths are held out; of intents their own dev
     and test questions are.
 
@@ -97,7 +101,8 @@ def load_training_data(data: Sequence[str], seed: int = 0) -> TrainingData:
         knowledge = load_knowledge(name)
         if knowledge.intents:
             sets = [ParaphraseSet("intent", intent.questions) for intent in knowledge.intents]
-            parts["train"]["intents"] += sample_pairs(sets, {"intent": _PAIRS_PER_INTENT}, seed)
+            drawn = sample_pairs(sets, {"intent": _PAIRS_PER_INTENT}, seed)
+            parts["train"]["intents"] += map(_masked, drawn)
             held["valid"].retrievals["intents"] = _intents(knowledge, "dev")
             held["test"].retrievals["intents"] = _intents(knowledge, "test")
         else:
@@ -107,8 +112,12 @@ def load_training_data(data: Sequence[str], seed: int = 0) -> TrainingData:
     for split in ("valid", "test"):
         _hold(held[split], parts[split])
     train = {kind: parts["train"][kind] for kind in KINDS if parts["train"][kind]}
-    digest = hashlib.sha256(json.dumps(train, ensure_ascii=False).encode()).hexdigest()
-    return TrainingData(train, held["valid"], held["test"], digest[:16])
+    return TrainingData(train, held["valid"], held["test"], digest(train))
+
+
+def digest(rows: Any) -> str:
+    """Identify data by its content: anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def load_scores(path: Path) -> list[tuple[str, str, float]]:
@@ -180,33 +189,53 @@ def _examples(path: Path, kind: Kind) -> Iterator[Example]:
             a = normalise(row["a"] if "a" in row else row["sentence1"])
             b = normalise(row["b"] if "b" in row else row["sentence2"])
             if not a or not b:
-                raise ValueError("빈 칸")
+                raise ValueError("빈 칸이 있어요")
             if kind == "scores":
-                yield a, b, float(row["score"])
+                yield a, b, _number(row["score"], "score")
             elif kind == "triplets":
                 meant.setdefault(a, {})[str(row.get("gold_label", row.get("label")))] = b
                 if {"entailment", "contradiction"} <= set(meant[a]):
                     found = meant.pop(a)
                     yield a, found["entailment"], found["contradiction"]
-            elif int(row.get("label", 1)) == 1:
+            elif _number(row.get("label", 1), "label") == 1:
                 yield a, b
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DataError(
-                f"{path} {line}번째 줄: 앞줄과 다른 형식이에요({error}). 그 줄을 고쳐 주세요."
-            ) from error
+        except ValueError as error:
+            raise DataError(f"{path} {line}번째 줄: {error}. 그 줄을 고쳐 주세요.") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} {line}번째 줄: 앞줄과 다른 형식이에요. 그 줄을 고쳐 주세요.") from error
+
+
+def _number(cell: Any, column: str) -> float:
+    """Return what a cell holds as a number; what else it holds is not told, it may be private."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{column} 칸이 숫자가 아니에요")
+    return number
+
+
+def _masked(example: Example) -> Example:
+    return tuple(mask(part) if isinstance(part, str) else part for part in example)
 
 
 def _cut(parts: dict[str, dict[Kind, list[Example]]], kind: Kind, examples: list[Example]) -> None:
     for number, example in enumerate(examples):
-        parts[split_at(number / len(examples))][kind].append(example)
+        parts[split_at(number / len(examples))][kind].append(_masked(example))
 
 
 def _intents(knowledge: Knowledge, half: str) -> Retrieval:
     """Return the held-out wordings of some intents, to be found among the indexed ones of the same."""
     step = -(-len(knowledge.held_out(half)) // _ASKED_AT_MOST) or 1
     chosen = knowledge.intents[::step]
-    right = {q: set(intent.questions) for intent in chosen for q in getattr(intent, f"{half}_questions")}
-    return Retrieval(right, [q for intent in chosen for q in intent.questions] if right else [])
+    indexed = [[mask(question) for question in intent.questions] for intent in chosen]
+    right = {
+        mask(asked): set(questions)
+        for intent, questions in zip(chosen, indexed, strict=True)
+        for asked in getattr(intent, f"{half}_questions")
+    }
+    return Retrieval(right, [question for questions in indexed for question in questions] if right else [])
 
 
 def _hold(held: Held, parts: dict[Kind, list[Example]]) -> None:
