@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import ConstantInputWarning
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
     InformationRetrievalEvaluator,
@@ -71,7 +70,7 @@ class Examiner(SentenceEvaluator):
             main.append(figures[f"{kind}_mrr"])
         for name, scorer in self._scores.items():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConstantInputWarning)
+                warnings.simplefilter("ignore")  # it warns in English of what follows
                 found = scorer(model)
             # It is NaN where a model finds everything equally similar: it has told nothing apart.
             figures[f"{name}_spearman"] = float(np.nan_to_num(found["spearman_cosine"]))
