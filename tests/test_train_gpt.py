@@ -92,6 +92,7 @@ def test_it_learns_and_tells_what_it_did(base: Path, data: str, tmp_path: Path) 
     assert (out / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert "## By heart" in (out / "README.md").read_text(encoding="utf-8")
     assert not list(tmp_path.glob(".out*"))
+    assert not [path for path in (out, *out.rglob("*")) if path.stat().st_mode & 0o077]
 
 
 @pytest.mark.parametrize("tune", ["full", "freeze", "gradual", "lora"])

@@ -322,6 +322,8 @@ def new_checkpoint(folder: Path, kind: str) -> Iterator[Path]:
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
     try:
         yield part
+        for path in part.rglob("*"):  # what was learnt from somebody's chats is for them alone
+            path.chmod(0o700 if path.is_dir() else 0o600)
         if folder.exists():
             rmtree(folder)
         part.rename(folder)
