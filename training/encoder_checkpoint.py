@@ -18,6 +18,7 @@ from chatbot.models.checkpoint import (
 )
 from chatbot.models.encoder import ONNX_GRAPH, OnnxEncoder
 from chatbot.models.locate import is_hub_id
+from training.model_card import before_and_after
 from training.record import Record, draw_curve
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def _card(described: dict[str, Any]) -> str:
     )
     settings = "\n".join(f"| {name} | {value} |" for name, value in described["training"].items())
     examples = ", ".join(f"{number:,} {kind}" for kind, number in described["examples"].items())
-    tables = _figures("Validation", described) + _figures("Test", described["test"])
+    read = described.get("pretraining")
+    tables = before_and_after("Plain text", read) if read else ""
+    tables += before_and_after("Validation", described) + before_and_after("Test", described["test"])
     return f"""---
 language: ko
 {front}base_model: {described["base_model"]}
@@ -123,11 +126,3 @@ Examples: {examples}.
 |---|---|
 {settings}
 {tables}"""
-
-
-def _figures(title: str, figures: dict[str, Any]) -> str:
-    rows = "".join(
-        f"| {name} | {figures['before'][name]:.3f} | {value:.3f} |\n"
-        for name, value in figures["after"].items()
-    )
-    return f"\n## {title}\n\n| | before | after |\n|---|---:|---:|\n{rows}" if rows else ""

@@ -51,7 +51,7 @@ from training.causal import Curriculum, Plan, Reading, fingerprint, settle_gener
 from training.dialogues import Splits, load_splits
 from training.loop import SCHEDULES, Report, Spent, agree, fit, is_first, process
 from training.memorisation import Memorised, memorised
-from training.model_card import derived_card
+from training.model_card import before_and_after, derived_card
 from training.plain import Text, line_batches, read_text
 from training.pupil import Overseer, Pupil
 from training.record import Record, draw_curve
@@ -446,11 +446,9 @@ def _write(
 
 def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised, keep_adapter: bool) -> str:
     """Return the model card: what was trained how, what it gained, what it says by heart."""
-    rows = "".join(
-        f"| {name} | {figures['before'][name]:.3f} | {figures['after'][name]:.3f} |\n"
-        for name in figures["after"]
-    )
-    validation = f"\n## Validation\n\n| | before | after |\n|---|---:|---:|\n{rows}" if rows else ""
+    read = figures.get("pretraining")
+    gained = before_and_after("Plain text", read) if read else ""
+    gained += before_and_after("Validation", figures)
     adapter = _ADAPTER if keep_adapter else ""
     found = [*learnt.personal.most_common(), *learnt.lines.most_common()]
     listed = "".join(f"- {text} ({times})\n" for text, times in found)
@@ -459,7 +457,7 @@ def _card(origin: Origin, figures: dict[str, Any], learnt: Memorised, keep_adapt
         f"{len(learnt.personal)} strings look like personal data and {len(learnt.lines)} training lines of "
         f"twelve syllables or more that came at most twice were said word for word.\n\n{listed}"
     )
-    return derived_card(origin.name, origin.licence, figures["training"]) + validation + adapter + by_heart
+    return derived_card(origin.name, origin.licence, figures["training"]) + gained + adapter + by_heart
 
 
 def report_lines(figures: dict[str, Any]) -> list[str]:

@@ -311,3 +311,12 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 If it was trained on private chats, it may repeat parts of them: think before you share it.
 """
+
+
+def before_and_after(title: str, figures: dict[str, Any]) -> str:
+    """Return a section of a card with the figures ``before`` and ``after``; empty where there are none."""
+    rows = "".join(
+        f"| {name} | {figures['before'][name]:.3f} | {value:.3f} |\n"
+        for name, value in figures["after"].items()
+    )
+    return f"\n## {title}\n\n| | before | after |\n|---|---:|---:|\n{rows}" if rows else ""
