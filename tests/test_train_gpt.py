@@ -239,6 +239,14 @@ def test_another_run_is_not_gone_on_with(
     assert fine_tune([data], tmp_path / "out", str(base), Options(epochs=1), resume=True)["after"]
 
 
+def test_a_training_without_gain_is_said(base: Path, data: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    options = Options(epochs=1, batch_tokens=256, learning_rate=3.0)  # no rate to learn anything with
+    figures = fine_tune([data], tmp_path / "out", str(base), options, say=said.append)
+    assert figures["after"]["nats"] >= figures["before"]["nats"]
+    assert any("나아지지 않았어요" in line for line in said)
+
+
 def test_two_runs_do_not_share_a_workplace(base: Path, data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     work = Workplace(out)

@@ -189,6 +189,8 @@ def fine_tune(
         figures |= course.converse(splits)
         if not is_first():
             return {}
+        if figures["after"] and figures["after"]["nats"] >= figures["before"]["nats"]:
+            say("검증 점수가 바탕보다 나아지지 않았어요. 데이터를 늘리거나 --learning-rate를 낮춰 보세요.")
         say("외운 말을 검사해요. 배운 질문에 대답 1,000개를 만들어 봐요.")
         learnt = _by_heart(pupil, splits, report)
         figures["personas"] = splits.personas
