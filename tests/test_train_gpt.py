@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,12 @@ def test_another_run_is_not_gone_on_with(
 
 def test_a_training_without_gain_is_said(base: Path, data: str, tmp_path: Path) -> None:
     said: list[str] = []
-    options = Options(epochs=1, batch_tokens=256, learning_rate=3.0)  # no rate to learn anything with
-    figures = fine_tune([data], tmp_path / "out", str(base), options, say=said.append)
+    learnt = tmp_path / "learnt"
+    options = Options(epochs=6, batch_tokens=256, learning_rate=3e-3)
+    fine_tune([data], learnt, str(base), options, say=said.append)
+    assert not any("나아지지 않았어요" in line for line in said)
+    options = replace(options, learning_rate=3.0)  # no rate to learn anything with
+    figures = fine_tune([data], tmp_path / "out", str(learnt), options, say=said.append)
     assert figures["after"]["nats"] >= figures["before"]["nats"]
     assert any("나아지지 않았어요" in line for line in said)
 
