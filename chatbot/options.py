@@ -33,6 +33,10 @@ ANSWER_OPTIONS = {
     "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],
     "top_p": Annotated[float | None, typer.Option(help="생성의 top-p")],
     "max_new_tokens": Annotated[int | None, typer.Option(help="답의 최대 토큰 수")],
+    "url": Annotated[str | None, typer.Option(help="remote: OpenAI 대화 API 서버의 주소")],
+    "allow_remote": Annotated[
+        bool | None, typer.Option("--allow-remote", help="remote: 다른 컴퓨터로 대화를 보내도 됨")
+    ],
 }
 
 

@@ -50,7 +50,7 @@ def _modules_after(code: str) -> set[str]:
     return set(done.stderr.split())
 
 
-HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "sklearn", "scipy"}
+HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "sklearn", "scipy", "openai"}
 
 
 @pytest.mark.parametrize(

@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from chatbot.backends.settings import RETRY_TEMPERATURE, SETTINGS, adjusted, all_checked
 from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.models.generator import Generated, Generator, Sampling
 from chatbot.style import reply_style
-
-_RETRY_TEMPERATURE = 0.7  # a reply asked for again needs some chance to be another
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """One option of generation: how to read it, what is allowed, and how to say so."""
-
-    read: Callable[[str], Any]
-    allowed: Callable[[Any], bool]
-    wanted: str
-
-
-_SETTINGS = {
-    "temperature": _Setting(
-        float, lambda value: value == 0 or 0.01 <= value <= 5, "0이나 0.01 이상 5 이하의 수"
-    ),
-    "top_p": _Setting(float, lambda value: 0 < value <= 1, "0보다 크고 1 이하인 수"),
-    "max_new_tokens": _Setting(int, lambda value: 1 <= value <= 4096, "1 이상 4096 이하의 정수"),
-    "seed": _Setting(int, lambda value: 0 <= value < 2**63, "0 이상의 정수"),
-}
 
 
 class GptBackend(Backend):
@@ -62,12 +41,9 @@ class GptBackend(Backend):
         persona: str | None = None,
         dtype: Any = None,
     ) -> None:
-        given = {
-            "seed": seed, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-        }  # fmt: skip
-        checked = {name: _checked(name, value) for name, value in given.items() if value is not None}
+        given = all_checked(seed=seed, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         self.generator = Generator(model, device, dtype)
-        self.sampling = dataclasses.replace(self.generator.sampling, **checked)
+        self.sampling = dataclasses.replace(self.generator.sampling, **given)
         self.notes = self.generator.notes
         known = self.generator.personas
         if persona is not None and persona not in known:
@@ -104,15 +80,11 @@ class GptBackend(Backend):
     @property
     def settings(self) -> dict[str, object]:
         """What ``/set`` can change."""
-        return {name: getattr(self.sampling, name) for name in _SETTINGS}
+        return {name: getattr(self.sampling, name) for name in SETTINGS}
 
     def adjust(self, name: str, value: str) -> None:
         """Change how tokens are chosen from now on."""
-        if name not in _SETTINGS:
-            raise UsageError(
-                f"gpt 백엔드의 설정은 {', '.join(_SETTINGS)}예요. '{name}'은(는) 바꿀 수 없어요."
-            )
-        self.sampling = dataclasses.replace(self.sampling, **{name: _checked(name, value)})
+        self.sampling = dataclasses.replace(self.sampling, **{name: adjusted(self.name, name, value)})
 
     def _prompt(self, conversation: Conversation) -> list[int]:
         style = reply_style(conversation)
@@ -122,8 +94,8 @@ class GptBackend(Backend):
         """Return the settings for this reply: other chance for every turn and every new try."""
         sampling = self.sampling
         tries = len(conversation.rejected)
-        if tries and sampling.temperature < _RETRY_TEMPERATURE:
-            sampling = dataclasses.replace(sampling, temperature=_RETRY_TEMPERATURE)
+        if tries and sampling.temperature < RETRY_TEMPERATURE:
+            sampling = dataclasses.replace(sampling, temperature=RETRY_TEMPERATURE)
         if sampling.seed is not None:
             seed = sampling.seed + len(conversation.turns) + 1000 * tries
             sampling = dataclasses.replace(sampling, seed=seed)
@@ -138,19 +110,3 @@ class GptBackend(Backend):
             seconds=seconds,
             tokens=len(generated.ids),
         )
-
-
-def _checked(name: str, value: Any) -> Any:
-    """Return a setting read from what a person typed.
-
-    Raises:
-        UsageError: it is no number, or one that makes no sense.
-    """
-    setting = _SETTINGS[name]
-    try:
-        read = setting.read(value)
-        if setting.allowed(read):
-            return read
-    except ValueError:
-        pass
-    raise UsageError(f"--{name.replace('_', '-')} '{value}': {setting.wanted}를 써 주세요.")

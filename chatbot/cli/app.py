@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chatbot.cli.common import chosen_style, print_json, question_of, reply_json, say
+from chatbot.cli.common import announce_server, chosen_style, print_json, question_of, reply_json, say
 from chatbot.cli.data import data_app, import_
 from chatbot.cli.evaluate import evaluate
 from chatbot.cli.history import conversation_id, history_app
@@ -77,6 +77,7 @@ def talk(
 
         def open_other(name: str) -> Backend:
             """Open a backend with those of the given options that it can use."""
+            announce_server(name, given)
             progress = loading if on_terminal else report
             return open_in_background(name, **usable_options(name, **given, progress=progress))
 
@@ -110,6 +111,7 @@ def ask(
 
     question = question_of(text, 'chatbot ask "안녕"')
     check_options(backend, **given)
+    announce_server(backend, given)
     with _history(no_history) as history, ProgressReport("색인 만드는 중") as report:
         # Opened beside, so that the question is stored before anything can go wrong.
         opening = open_in_background(backend, **usable_options(backend, **given, progress=report))
@@ -149,6 +151,8 @@ def compare(
         raise UsageError("--backends에는 둘 이상을 써 주세요. 예: --backends retrieval,gpt")
     with ProgressReport("색인 만드는 중") as report:
         shared = share_options(names, **given)
+        for name in names:
+            announce_server(name, given)
         # All are opened before the first answers, so that no answer pays for another's loading.
         opening = [
             open_in_background(name, **usable_options(name, **options, progress=report))

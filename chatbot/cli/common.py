@@ -47,6 +47,20 @@ def say(message: str) -> None:
     typer.echo(printable(message), err=True)
 
 
+def announce_server(backend: str, given: dict[str, Any]) -> None:
+    """Say on which other machine a backend's server is, before anything is said to it.
+
+    Raises:
+        UsageError: the URL makes no sense, or may not be used without ``--allow-remote``.
+    """
+    if backend == "remote":
+        from chatbot.backends.remote import server_at
+
+        note = server_at(given["url"], given["allow_remote"]).note
+        if note:
+            say(note)
+
+
 def question_of(text: list[str] | None, example: str) -> str:
     """Return what was asked, as an argument or on standard input."""
     from chatbot.text import normalise

@@ -44,19 +44,21 @@ MARKERS = (USER, BOT, END, BREAK, *STYLES.values(), SPEAKER, EXAMPLE)
 _MARKER_PIECE = re.compile(r"<(?!0x)[/|]?\w+\|?>")
 
 # How a model with a chat template of its own is told the speech level.
-_STYLE_WISH: dict[Style, str] = {
+STYLE_WISH: dict[Style, str] = {
     "polite": "한국어 존댓말(해요체)로 짧게 대답해 주세요.",
     "casual": "한국어 반말로 짧게 대답해 줘.",
 }
 
 _SPEAKER_WISH = "{}의 말투로 대답하세요."
 
-# The same format for tools that know chat templates only; a system message may set the style.
+# The same format for tools that know chat templates only; a system message may set the style, by its
+# name or by the wish that other models get, so that one request suits a server of either.
 CHAT_TEMPLATE = (
     "{%- set style = namespace(token='" + STYLES["polite"] + "') -%}"
     "{%- for message in messages -%}"
     "{%- if message.role == 'system' -%}"
-    "{%- if message.content == 'casual' -%}{%- set style.token = '" + STYLES["casual"] + "' -%}{%- endif -%}"
+    "{%- if message.content in ['casual', '" + STYLE_WISH["casual"] + "'] -%}"
+    "{%- set style.token = '" + STYLES["casual"] + "' -%}{%- endif -%}"
     "{%- else -%}{%- set text = message.content | trim | replace('\\n', '" + BREAK + "') -%}"
     "{%- if message.role == 'user' -%}{{ '" + USER + "' + text + '" + END + "' }}"
     "{%- else -%}{{ '" + BOT + "' + style.token + text + '" + END + "' }}{%- endif -%}{%- endif -%}"
@@ -352,7 +354,7 @@ class TemplateFormat:
 
     def _opened(self, messages: list[dict[str, str]], style: Style, speaker: str | None) -> list[int]:
         """Fill the template up to the reply, the speech level as a system message where it takes one."""
-        wish = _STYLE_WISH[style] + (f" {_SPEAKER_WISH.format(speaker)}" if speaker else "")
+        wish = STYLE_WISH[style] + (f" {_SPEAKER_WISH.format(speaker)}" if speaker else "")
         for offered in ([{"role": "system", "content": wish}, *messages], messages):
             try:
                 return self._filled(offered, add_generation_prompt=True)
