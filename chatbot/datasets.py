@@ -190,10 +190,11 @@ def _indexes(name: str) -> list[Path]:
 
 def trained_on(name: str) -> list[Path]:
     """Return the checkpoints that were trained on a dataset, unfinished ones, too."""
-    return [folder for folder in _folders("models") if name in _learnt(folder)]
+    return [folder for folder in _folders("models") if name in learnt_by(folder)]
 
 
-def _learnt(model: Path) -> list[str]:
+def learnt_by(model: Path) -> list[str]:
+    """Return the datasets that a checkpoint has learnt from; older ones name a single one."""
     found = _fact(model / "chatbot.json", "dataset")
     return [found] if isinstance(found, str) else found or []
 

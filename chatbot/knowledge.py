@@ -154,7 +154,7 @@ def load_dialogues(name_or_path: str | Path | None = None) -> list[tuple[list[Tu
     """
     found: list[tuple[list[Turn], Style | None]] = []
     for path in _located(name_or_path)[1]:
-        for line, row in _rows(path, _read(path)):
+        for line, row in read_rows(path):
             try:
                 if "messages" in row:
                     turns = [
@@ -329,7 +329,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in _rows(path, _read(path))]
+    return [row for _, row in read_rows(path)]
 
 
 def _intent(row: dict[str, Any]) -> Intent:

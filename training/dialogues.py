@@ -85,11 +85,12 @@ def load_splits(data: Sequence[str]) -> Splits:
     others: Counter[str] = Counter()
     digest = hashlib.sha256()
     for name in data:
-        digest.update(load_knowledge(name).fingerprint.encode())
+        knowledge = load_knowledge(name)
+        digest.update(knowledge.fingerprint.encode())
         dataset = personal_dataset(name)
         if dataset is None:
             written = [Conversation(turns, style) for turns, style in load_dialogues(name)]
-            written = written or list(_pairs(load_knowledge(name), random.Random(0), noise=0.0))
+            written = written or list(_pairs(knowledge, random.Random(0), noise=0.0))
             for number, conversation in enumerate(written):
                 hidden = [replace(turn, text=mask(turn.text)) for turn in conversation.turns]
                 parts[split_at(number / len(written))].append(conversation._replace(turns=hidden))

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ KOGPT2_BASE = "skt/kogpt2-base-v2"
 SMALL = "small"
 _SMALL_MODEL, _SMALL_FACTOR = 30_000_000, 10  # weights; how much higher a rate such a model bears
 _LONGEST = 512  # tokens of a conversation at most
+_VALID_TOKENS = 2048  # validated at once
 _LEAST_BATCH = 64  # tokens; what does not fit then never will
 Say = Callable[[str], None]
 _ADAPTER = """
@@ -317,14 +319,14 @@ class _Course:
     def read(self, text: Text) -> dict[str, Any]:
         """Pretrain on plain text, once through it."""
         options, pupil = self.options, self.pupil
-        batches, valid = (
-            line_batches(pupil.tokenizer, lines, pupil.longest, options.batch_tokens, options.seed)
+        course, valid = (
+            Reading(line_batches(pupil.tokenizer, lines, pupil.longest, options.batch_tokens, options.seed))
             for lines in (text.train, text.valid or text.train)
         )
         characters = sum(map(len, text.valid or text.train))
-        plan = Plan(Reading(batches), accumulate=options.accumulate, lm_weight=1.0, seed=options.seed)
+        plan = Plan(course, accumulate=options.accumulate, lm_weight=1.0, seed=options.seed)
         every = options.evaluate_every or max(1, plan.steps // 4)
-        return self._stage("pretraining", plan, lambda: pupil.on_text(valid, characters), every, patience=0)
+        return self._stage("pretraining", plan, lambda: pupil.cost(valid, characters), every, patience=0)
 
     def converse(self, splits: Splits) -> dict[str, Any]:
         """Fine-tune on conversations."""
@@ -337,7 +339,12 @@ class _Course:
             course, steps=steps, accumulate=options.accumulate, lm_weight=options.lm_weight, seed=options.seed
         )
         every = options.evaluate_every or max(1, plan.steps // max(1, round(4 * options.epochs)))
-        measure = (lambda: pupil.on_replies(splits.valid)) if splits.valid else None
+        measure = None
+        if splits.valid:
+            held = Curriculum(pupil.form, [splits.valid], longest=pupil.longest, batch_tokens=_VALID_TOKENS)
+            said = (turn for conversation in splits.valid for turn in conversation.turns)
+            characters = sum(len(turn.text) for turn in said if turn.role == "assistant")
+            measure = partial(pupil.cost, held, characters)
         speaker = next(iter(splits.personas), None)
         return self._stage("metrics", plan, measure, every, patience=options.patience, speaker=speaker)
 
@@ -390,9 +397,8 @@ def estimate(pupil: Pupil, plan: Plan, tuning: Tuning) -> list[str]:
     started = time.perf_counter()
     tokens = 0
     with quiet_transformers():
-        for loss, size in islice(
-            plan.parts(plan.steps // 2, pupil.model), 1
-        ):  # perhaps none is this process's
+        # Where batches are few, perhaps none of the step is this process's.
+        for loss, size in islice(plan.parts(plan.steps // 2, pupil.model), 1):
             loss.backward()
             tokens = size
     pupil.model.zero_grad(set_to_none=True)

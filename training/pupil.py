@@ -14,9 +14,7 @@ from chatbot.dialogue import Turn
 from chatbot.models.checkpoint import quiet_transformers
 from chatbot.models.format import TrainableFormat
 from chatbot.style import speech_level
-from training.batches import Batches
-from training.causal import Curriculum, token_costs
-from training.dialogues import Conversation
+from training.causal import Curriculum, Reading, token_costs
 from training.loop import Spent, Step, Watcher, is_first, save_private, together
 from training.record import Record
 from training.tuning import Tuning
@@ -24,7 +22,6 @@ from training.tuning import Tuning
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_VALID_TOKENS = 2048  # tokens validated at once
 _SPOKEN = 48  # tokens of a reply made while training
 _SPOKEN_AT_ONCE = 32
 # What the model is asked at every validation.
@@ -46,24 +43,12 @@ class Pupil:
     ) -> None:
         self.model, self.tokenizer, self.form, self.longest = model, tokenizer, form, longest
 
-    def on_replies(self, conversations: Sequence[Conversation]) -> dict[str, float]:
-        """Return what the replies cost: nats a token, perplexity, bits a character."""
-        course = Curriculum(self.form, [conversations], longest=self.longest, batch_tokens=_VALID_TOKENS)
-        characters = sum(len(t.text) for c in conversations for t in c.turns if t.role == "assistant")
-        return self._cost((course[number] for number in range(len(course))), characters)
-
-    def on_text(self, batches: Batches, characters: int) -> dict[str, float]:
-        """Return the same figures for plain text of so many characters."""
-        every = (batches[number] for number in range(len(batches)))
-        return self._cost(((ids, ids != batches.pad) for ids in every), characters)
-
-    def _cost(
-        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], characters: int
-    ) -> dict[str, float]:
+    def cost(self, course: Curriculum | Reading, characters: int) -> dict[str, float]:
+        """Return what is learnt in a course costs: nats a token, perplexity, bits a character of so many."""
         nats, tokens = 0.0, 0
         self.model.eval()
         with torch.inference_mode(), quiet_transformers():
-            for ids, learnt in batches:
+            for ids, learnt in (course[number] for number in range(len(course))):
                 costs = token_costs(self.model, ids.to(self.model.device), learnt.to(self.model.device))
                 nats += float(costs.double().sum())
                 tokens += len(costs)

@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from chatbot.datasets import learnt_by
 from chatbot.errors import UsageError
 from chatbot.knowledge import personal_dataset
-from chatbot.models.checkpoint import read_description
 from chatbot.resources import private_dir, write_private
 from training.loop import is_first, together
 
@@ -91,6 +91,5 @@ class Workplace:
 
 def learnt_datasets(data: Sequence[str], base: Path | None) -> list[str]:
     """Return the imported datasets that training teaches: those named, and those its base has learnt."""
-    before = read_description(base).get("dataset") if base else None
     named = [name for name in data if personal_dataset(name)]
-    return list(dict.fromkeys([*named, *([before] if isinstance(before, str) else before or [])]))
+    return list(dict.fromkeys([*named, *(learnt_by(base) if base else [])]))

@@ -99,7 +99,7 @@ def run_steps(
 
     Raises:
         UsageError: no such step, or something else than this recipe's result lies where it is to go.
-        ChatbotError: text of the corpora, a package or the result of an earlier step is missing.
+        ChatbotError: text of the corpora or the result of an earlier step is missing.
     """
     steps = [step for step in steps if not (job.base and step.from_nothing)]
     names = [step.name for step in steps]
