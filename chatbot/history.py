@@ -32,6 +32,8 @@ from chatbot.text import normalise
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from chatbot.comparison import Outcome, Vote
+
 BUSY_SECONDS = 10.0
 
 
@@ -139,8 +141,30 @@ class History:
             for turn_id in turn_ids:
                 self._db["turns"].update(turn_id, {"undone": 1})
 
+    def add_vote(
+        self, turn_id: int, left: Conversation, right: Conversation, labels: tuple[str, str], outcome: Outcome
+    ) -> int:
+        """Store which of two answers to one utterance was better; return the vote's id.
+
+        Args:
+            turn_id: the utterance as ``left`` has it, see :meth:`chatbot.session.Session.turn_id`.
+            left: the conversation that stood left.
+            right: the one that stood right; the same words were said in it.
+            labels: who answered left and right, ``gpt`` or ``gpt:NAME``.
+            outcome: which was better.
+        """
+        with self._explained():
+            cursor = self._db.execute(
+                """insert into votes
+                   (at, turn, left_conversation, right_conversation, left_label, right_label, outcome)
+                   values (?, ?, ?, ?, ?, ?, ?)""",
+                [datetime.now().astimezone().isoformat(), turn_id, left.id, right.id, *labels, outcome],
+            )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
     def delete(self, conversation_id: str) -> None:
-        """Delete a conversation and all its turns, and shrink what the file still holds of them."""
+        """Delete a conversation, its turns and the votes on it, and shrink what the file still holds."""
         with self._explained():
             with self._writing():
                 for row in self._db.query(
@@ -209,6 +233,17 @@ class History:
         """Return a conversation as it stands, without the turns that were undone."""
         turns = [record.turn for record in self.records(conversation_id) if not record.undone]
         return Conversation(id=conversation_id, turns=turns)
+
+    def votes(self) -> list[Vote]:
+        """Return all votes, oldest first; the text of each is the utterance that was answered."""
+        from chatbot.comparison import Vote
+
+        with self._explained():
+            rows = self._db.query(
+                """select t.text, v.left_label, v.right_label, v.outcome
+                   from votes v join turns t on t.id = v.turn order by v.id"""
+            )
+            return [Vote(r["text"], r["left_label"], r["right_label"], r["outcome"]) for r in rows]
 
     def search(self, text: str, limit: int = 50) -> list[Record]:
         """Return turns that contain ``text`` exactly (case aside), newest first."""
@@ -358,6 +393,25 @@ def _migrate(db: sqlite_utils.Database) -> None:
             "create virtual table turns_index using fts5"
             "(terms, content='', columnsize=0, tokenize='ascii', prefix='5')"
         )
+
+    @migrations()
+    def m002_votes(db: sqlite_utils.Database) -> None:
+        # Gone with either conversation: what is left of a deleted one would still be about it.
+        db.execute(
+            """create table votes (
+                id integer primary key,
+                at text not null,
+                turn integer not null references turns(id) on delete cascade,
+                left_conversation text not null references conversations(id) on delete cascade,
+                right_conversation text not null references conversations(id) on delete cascade,
+                left_label text not null,
+                right_label text not null,
+                outcome text not null check (outcome in ('left', 'right', 'both_good', 'both_bad'))
+            )"""
+        )
+        db.table("votes").create_index(["turn"])
+        db.table("votes").create_index(["left_conversation"])
+        db.table("votes").create_index(["right_conversation"])
 
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

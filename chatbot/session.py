@@ -103,6 +103,10 @@ class Session:
         self.conversation = Conversation(style=self.conversation.style)
         self.last_reply = None
 
+    def turn_id(self, turn: Turn) -> int | None:
+        """Return the id under which the history has a turn; ``None`` where it was not stored."""
+        return self._ids.get(turn)
+
     def _answer(self) -> Generator[str | Reply, None, None]:
         started = time.perf_counter()
         row: int | None = None
