@@ -43,7 +43,9 @@ class Curriculum:
                 read = [
                     piece
                     for c in conversations
-                    for piece in form.sequences(c.turns, longest, style=c.style, speaker=c.speaker)
+                    for piece in form.sequences(
+                        c.turns, longest, style=c.style, speaker=c.speaker, examples=c.examples
+                    )
                 ]
             ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece in read)
             reply, _ = joined(np.array(piece.reply) for piece in read)

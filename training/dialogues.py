@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from chatbot import dialogue
 from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
 from chatbot.knowledge import (
@@ -20,10 +23,12 @@ from chatbot.knowledge import (
     load_knowledge,
     personal_dataset,
 )
+from chatbot.models.encoder import load_encoder
+from chatbot.models.format import Exchange
 from chatbot.privacy import mask
 from chatbot.resources import data_dir
-from chatbot.style import Style
-from chatbot.text import normalise
+from chatbot.style import Style, reply_style
+from chatbot.text import normalise, same_words
 from training.corpora import CHAT, read_jsonl
 from training.noise import noisy
 
@@ -31,18 +36,22 @@ _STYLES: tuple[Style, Style] = ("polite", "casual")
 _NOISE = 0.3  # share of questions with typing noise
 _CHAINED = 0.3  # share of pairs that follow upon another, as in a talk that changes its subject
 _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
+_SHOTS = (0, 0, 1, 1, 2, 3)  # how many examples stand before a pair, drawn from these
+_SAME_INTENT = 0.3  # share of pairs whose own intent may be among the examples: those need only be repeated
+_NEAREST = 40  # questions looked at for examples
 
 
 class Conversation(NamedTuple):
     """Turns to train on.
 
     ``style`` is the speech level of all replies, ``None``: as each shows it. ``speaker`` is who replies,
-    ``None``: the bot itself.
+    ``None``: the bot itself. ``examples`` are shown before and not learnt.
     """
 
     turns: list[Turn]
     style: Style | None
     speaker: str | None = None
+    examples: tuple[Exchange, ...] = ()
 
 
 class Splits(NamedTuple):
@@ -142,6 +151,45 @@ def own_conversations(seed: int) -> Iterator[Conversation]:
         speaker = next((turn.name for turn in turns if turn.role == "assistant"), None)
         for _ in range(_DIALOGUE_WEIGHT):
             yield Conversation(turns, style, speaker)
+
+
+def with_examples(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
+    """Return pairs with the nearest other questions and their answers before them, the nearest last.
+
+    So a model learns what examples are for (retrieval-augmented fine-tuning, Zhang et al. 2024,
+    arXiv:2403.10131). Dialogues, and some of the pairs, stay as they are.
+    """
+    rng = random.Random(seed)
+    entries = [entry for entry in load_knowledge().entries if not entry.context]
+    encoder = load_encoder()
+    known = encoder.encode([entry.question for entry in entries])
+    shown: list[Conversation] = []
+    alone = [c for c in conversations if len(c.turns) == 2 and c.speaker is None]
+    asked = encoder.encode([c.turns[0].text for c in alone])
+    sources = {
+        (answer, style): entry.answers.source
+        for entry in entries for style in _STYLES for answer in entry.answers.in_style(style)
+    }  # fmt: skip
+    for start in range(0, len(alone), 512):
+        scores = asked[start : start + 512] @ known.T
+        nearest = np.argpartition(-scores, _NEAREST, axis=1)[:, :_NEAREST]
+        for c, row, places in zip(alone[start : start + 512], scores, nearest, strict=True):
+            style = c.style or reply_style(dialogue.Conversation(turns=c.turns[:1]))
+            own = sources.get((c.turns[1].text, style))
+            apart = rng.random() >= _SAME_INTENT
+            used = {own} if apart else set()
+            found: list[Exchange] = []
+            wanted = rng.choice(_SHOTS)
+            for place in places[np.argsort(-row[places])]:
+                entry = entries[int(place)]
+                known_already = same_words(entry.question) == same_words(c.turns[0].text)
+                if len(found) == wanted or known_already or entry.answers.source in used:
+                    continue
+                used.add(entry.answers.source)
+                found.append(Exchange(entry.question, rng.choice(entry.answers.in_style(style))))
+            shown.append(c._replace(examples=tuple(reversed(found))))
+    others = [c for c in conversations if not (len(c.turns) == 2 and c.speaker is None)]
+    return shown + others
 
 
 def _pairs(knowledge: Knowledge, rng: random.Random, noise: float = _NOISE) -> Iterator[Conversation]:

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from jinja2 import TemplateError
 
+from chatbot.dialogue import Turn
 from chatbot.errors import ChatbotError
 from chatbot.style import Style, speech_level
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-    from chatbot.dialogue import Turn
 
 VERSION = 1
 
@@ -137,6 +136,15 @@ class Exchange(NamedTuple):
     answer: str
 
 
+def as_turns(examples: Sequence[Exchange]) -> list[Turn]:
+    """Return examples as the turns of an earlier talk."""
+    return [
+        turn
+        for example in examples
+        for turn in (Turn("user", example.question), Turn("assistant", example.answer))
+    ]
+
+
 class Format(Protocol):
     """How a conversation becomes the prompt of one kind of model.
 
@@ -150,11 +158,18 @@ class Format(Protocol):
     note: str
 
     def prompt(
-        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        budget: int,
+        *,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> list[int]:
         """Return at most ``budget`` ids: the last turns that fit, and the opening of a reply.
 
-        ``speaker`` is the persona to answer as, where the format can name one.
+        ``speaker`` is the persona to answer as, where the format can name one; ``examples`` are shown
+        before, the first of them left out first where there is no room.
         """
         ...
 
@@ -169,23 +184,34 @@ class TrainableFormat(Format, Protocol):
     tokenizer: PreTrainedTokenizerFast
 
     def sequences(
-        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        longest: int,
+        *,
+        style: Style | None = None,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> Iterator[Sequenced]:
         """Yield a conversation as it is trained on, in pieces of at most ``longest`` ids.
 
-        ``style`` is the speech level of every reply, by default the one each shows.
+        ``style`` is the speech level of every reply, by default the one each shows; ``examples`` are shown
+        before and not learnt.
         """
         ...
 
 
 class MarkerFormat:
-    """Our own format, version 1."""
+    """Our own format, version 1.
+
+    A model that has not learnt what the example marker means is shown examples as earlier exchanges.
+    """
 
     stop_text = ""
     note = ""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, knows_examples: bool = True) -> None:
         self.tokenizer = tokenizer
+        self._knows_examples = knows_examples
         self._id = marker_ids(tokenizer)
         ends = {self._id[END], tokenizer.eos_token_id}
         self.stop_ids = frozenset(i for i in ends if i is not None)
@@ -202,10 +228,9 @@ class MarkerFormat:
         examples: Sequence[Exchange] = (),
     ) -> list[int]:
         """Return at most ``budget`` ids: header, the last turns that fit, the opening of a reply."""
-        header = self._header(speaker, style, examples)
-        while examples and len(header) > budget // 2:
-            examples = examples[1:]
-            header = self._header(speaker, style, examples)
+        if not self._knows_examples:
+            turns, examples = [*as_turns(examples), *turns], ()
+        header = self._fitting_header(speaker, style, examples, budget // 2)
         opening = [self._id[BOT], self._id[STYLES[style]]]
         room = budget - len(header) - len(opening)
         said = [self.turn(turn.role, turn.text, speech_level(turn.text) or style).ids for turn in turns]
@@ -226,14 +251,20 @@ class MarkerFormat:
         return self._joined(self._header(speaker, style or "polite", ()), self._parts(turns, style))
 
     def sequences(
-        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        longest: int,
+        *,
+        style: Style | None = None,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> Iterator[Sequenced]:
         """Yield a conversation as :meth:`sequence` gives it, in pieces of at most ``longest`` ids.
 
-        Each begins with a user's turn, where there is one, and holds a reply. Of a turn that takes more than
-        half of a piece, a user's loses its beginning, as while talking, and a reply its end.
+        Each begins with the examples and a user's turn, where there is one, and holds a reply. Of a turn that
+        takes more than half of a piece, a user's loses its beginning, as while talking, and a reply its end.
         """
-        header = self._header(speaker, style or "polite", ())
+        header = self._fitting_header(speaker, style or "polite", examples, longest // 2)
         room = (longest - len(header)) // 2
         piece: list[Sequenced] = []
         for turn, whole in zip(turns, self._parts(turns, style), strict=True):
@@ -278,6 +309,16 @@ class MarkerFormat:
             ids += ([self._break] if ids else []) + encode_text(self.tokenizer, line)
         return ids
 
+    def _fitting_header(
+        self, speaker: str | None, style: Style, examples: Sequence[Exchange], room: int
+    ) -> list[int]:
+        """Return the header with as many of the last examples as ``room`` holds."""
+        header = self._header(speaker, style, examples)
+        while examples and len(header) > room:
+            examples = examples[1:]
+            header = self._header(speaker, style, examples)
+        return header
+
     def _header(self, speaker: str | None, style: Style, examples: Sequence[Exchange]) -> list[int]:
         ids: list[int] = []
         if speaker:
@@ -301,11 +342,17 @@ class TemplateFormat:
         self.stop_ids = frozenset(stop_ids)
 
     def prompt(
-        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        budget: int,
+        *,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> list[int]:
-        """Return the template filled with the last turns that fit ``budget``."""
+        """Return the template filled with the last turns that fit ``budget``; examples are earlier ones."""
         messages: list[dict[str, str]] = []
-        for turn in turns:
+        for turn in [*as_turns(examples), *turns]:
             # A template mixes text and markers in one string, and many want the roles to alternate.
             text = defused(self.tokenizer, turn.text)
             if messages and messages[-1]["role"] == turn.role:
@@ -329,7 +376,13 @@ class TemplateFormat:
         return encode_text(self.tokenizer, text) + self._end
 
     def sequences(
-        self, turns: Sequence[Turn], longest: int, *, style: Style | None = None, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        longest: int,
+        *,
+        style: Style | None = None,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> Iterator[Sequenced]:
         """Yield every reply by itself behind the prompt it answers, id for id as it is asked while talking.
 
@@ -339,7 +392,8 @@ class TemplateFormat:
             if turn.role == "assistant" and any(t.role == "user" for t in turns[:place]):
                 reply = self.reply(turn.text)[: longest // 2]
                 level = style or speech_level(turn.text) or "polite"
-                prompt = self.prompt(turns[:place], level, longest - len(reply), speaker=speaker)
+                room = longest - len(reply)
+                prompt = self.prompt(turns[:place], level, room, speaker=speaker, examples=examples)
                 yield Sequenced(prompt + reply, [False] * len(prompt) + [True] * len(reply))
 
     @cached_property
@@ -391,10 +445,16 @@ class UsrSysFormat:
         self.stop_ids = frozenset([*self._end, *stop_ids, *self._id.values()])
 
     def prompt(
-        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        budget: int,
+        *,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> list[int]:
-        """Return the last turns that fit ``budget``, each behind its marker."""
-        said = [self._turn(turn) for turn in turns]
+        """Return the last turns that fit ``budget``, each behind its marker; examples are earlier ones."""
+        said = [self._turn(turn) for turn in [*as_turns(examples), *turns]]
         return [*_last_that_fit(said, budget - 1, keep=1), self._id["<sys>"]]
 
     def reply(self, text: str) -> list[int]:
@@ -427,13 +487,19 @@ class PlainFormat:
         self._line_end = line_end or sorted(self.stop_ids)  # a character BPE may have no line break
 
     def prompt(
-        self, turns: Sequence[Turn], style: Style, budget: int, *, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        budget: int,
+        *,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> list[int]:
-        """Return the last turns that fit ``budget`` as a script."""
+        """Return the last turns that fit ``budget`` as a script; examples are earlier ones."""
         names = {"user": "나", "assistant": "너"}
         said = [
             [*encode_text(self.tokenizer, f"{names[turn.role]}: {turn.text}"), *self._line_end]
-            for turn in turns
+            for turn in [*as_turns(examples), *turns]
         ]
         opening = encode_text(self.tokenizer, "너:")
         return _last_that_fit(said, budget - len(opening), keep=0) + opening
@@ -455,7 +521,7 @@ def choose_format(tokenizer: PreTrainedTokenizerFast, description: dict, stop_id
                 f"프롬프트 형식 {description['format']}판으로 학습된 모델이에요. 이 chatbot은 {VERSION}판만 "
                 "읽을 수 있으니 chatbot을 새로 설치하거나 모델을 다시 학습시켜 주세요."
             )
-        return MarkerFormat(tokenizer)
+        return MarkerFormat(tokenizer, knows_examples=bool(description.get("knows_examples")))
     if tokenizer.chat_template:
         return TemplateFormat(tokenizer, stop_ids)
     known = tokenizer.get_vocab()

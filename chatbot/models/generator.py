@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from chatbot.dialogue import Turn
+    from chatbot.models.format import Exchange
     from chatbot.style import Style
 
 _DEFAULT_CONTEXT = 1024
@@ -107,14 +108,19 @@ class Generator:
         return Sampling(float(stated.temperature or usual.temperature), float(stated.top_p or usual.top_p))
 
     def prompt(
-        self, turns: Sequence[Turn], style: Style, max_new_tokens: int, speaker: str | None = None
+        self,
+        turns: Sequence[Turn],
+        style: Style,
+        max_new_tokens: int,
+        speaker: str | None = None,
+        examples: Sequence[Exchange] = (),
     ) -> list[int]:
         """Return the prompt for the next reply: the last turns that leave room for the new tokens.
 
-        ``speaker`` is the persona to answer as, where the format can name one.
+        ``speaker`` is the persona to answer as, where the format can name one; ``examples`` are shown before.
         """
         budget = self.context_length - self.room(max_new_tokens) - _LONGEST_SYLLABLE
-        return self.format.prompt(turns, style, budget, speaker=speaker)
+        return self.format.prompt(turns, style, budget, speaker=speaker, examples=examples)
 
     def room(self, max_new_tokens: int) -> int:
         """Return how many new tokens there is room for: at most half of what the model can see."""

@@ -2,8 +2,9 @@
 
     python -m training.recipes.gpt --corpora DIR --out data/models/gpt
 
-does everything in order: ``vocab``, ``pretrain``, ``chat``, ``reply``, ``export``, ``card``. Stopped and
-started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on from the GPT that ships.
+does everything in order: ``vocab``, ``pretrain``, ``chat``, ``reply``, ``shots``, ``export``, ``card``.
+Stopped and started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on from the GPT
+that ships.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from chatbot.models.generator import Generator
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, settle_generation, token_costs, train_on
 from training.corpora import CHAT, Layout, pretraining_lines, text_layout
-from training.dialogues import Conversation, corpora_conversations, own_conversations
+from training.dialogues import Conversation, corpora_conversations, own_conversations, with_examples
 from training.loop import Spent, fit
 from training.muon import Muon
 from training.recipes import steps as common
@@ -91,6 +92,8 @@ class Recipe(common.Recipe):
     conversations: int | None = None  # of an epoch; all
     # then our own again, learning from the replies alone: what to say to what was said
     reply_epochs: int = 4
+    # then again with retrieved examples before them
+    shots_epochs: int = 1
     sampling_temperature: float = 0.3
 
 
@@ -106,7 +109,7 @@ SIZES = {
     "smoke": Recipe(
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
-        chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1,
+        chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
     ),
 }  # fmt: skip
 
@@ -222,6 +225,18 @@ def reply(job: Job[Recipe]) -> dict[str, Any]:
     return {**_facts(spent), "epochs": job.recipe.reply_epochs}
 
 
+def shots(job: Job[Recipe]) -> dict[str, Any]:
+    """Go on with examples before our pairs, so that few-shot prompts mean something to the model."""
+    recipe = job.recipe
+    every = [own_conversations(recipe.seed + 200 + epoch) for epoch in range(recipe.shots_epochs)]
+    epochs = [
+        with_examples(list(islice(own, recipe.conversations)), recipe.seed + epoch)
+        for epoch, own in enumerate(every)
+    ]
+    spent = _train(job, "reply", "shots", epochs, whole=False)
+    return {**_facts(spent), "epochs": recipe.shots_epochs}
+
+
 def _train(
     job: Job[Recipe], start: str, step: str, epochs: list[list[Conversation]], *, whole: bool
 ) -> Spent:
@@ -251,11 +266,11 @@ def export(job: Job[Recipe]) -> dict[str, Any]:
 
     tokenizer = load_tokenizer(job.work / "tokenizer")
     add_markers(tokenizer)  # and today's chat template
-    model: Any = load_model(job.work / "reply", torch.float32, len(tokenizer))
+    model: Any = load_model(job.work / "shots", torch.float32, len(tokenizer))
     settle_generation(
         model, tokenizer, MarkerFormat(tokenizer).stop_ids, temperature=job.recipe.sampling_temperature
     )
-    facts = {"version": __version__, "base_model": None}
+    facts = {"version": __version__, "base_model": None, "knows_examples": True}
     save_checkpoint(job.out, model, tokenizer, facts, "")
     found = best_temperature(Generator(str(job.out), "cpu"))
     with torch.no_grad():
@@ -276,7 +291,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
         read += [turn.text for conversation in conversations for turn in conversation.turns]
     facts = {
         "recipe": asdict(job.recipe),
-        "training": {step: job.facts(step) for step in ("pretrain", "chat", "reply")},
+        "training": {step: job.facts(step) for step in ("pretrain", "chat", "reply", "shots")},
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             **evaluate_gpt(model=str(job.out), device="cpu"),
@@ -332,6 +347,7 @@ STEPS: list[Step[Recipe]] = [
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
     Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues")),
     Step("reply", reply, ("reply_epochs",), data=("qa", "dialogues")),
+    Step("shots", shots, ("shots_epochs",), data=("qa", "dialogues")),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),
 ]
