@@ -9,11 +9,12 @@ import pytest
 from chatbot.chatlogs.importing import Request, import_exports
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import load_knowledge
+from chatbot.measures import chrf
 from chatbot.models.encoder import load_encoder
 from chatbot.screens.evaluation import report_lines
 from tests.conftest import Run
 from training.evaluate import evaluate_retrieval, sts_spearman
-from training.metrics import chrf, style_accuracy
+from training.metrics import style_accuracy
 
 
 @pytest.fixture(scope="module")

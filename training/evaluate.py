@@ -26,12 +26,12 @@ from chatbot.knowledge import (
     load_knowledge,
     personal_dataset,
 )
+from chatbot.measures import chrf, latency
 from chatbot.models.encoder import Encoder, Progress, load_encoder
 from chatbot.style import reply_style
 from chatbot.text import same_words
 from chatbot.tfidf import Tfidf
 from training.corpora import parakqc_split, read_jsonl
-from training.metrics import chrf, latency
 
 # An intent of this topic is itself a way of saying "that I cannot know".
 DECLINING_TOPIC = "limits"

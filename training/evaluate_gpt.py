@@ -6,9 +6,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,13 +17,13 @@ from chatbot.backends.gpt import GptBackend
 from chatbot.dialogue import Conversation, Reply, Turn
 from chatbot.errors import ChatbotError
 from chatbot.knowledge import held_out_dialogues, prompts
+from chatbot.measures import chrf, distinct, latency, share, style_match
 from chatbot.models.format import MarkerFormat
 from chatbot.style import Style, reply_style, speech_level
 from chatbot.text import squeeze
 from training.dialogues import Conversation as Dialogue
 from training.held_out import TrueReply, held_out, true_replies
 from training.kneser_ney import UNKNOWN_BITS, KneserNey, bits_per_character
-from training.metrics import chrf, latency
 from training.ranking import ranking
 
 if TYPE_CHECKING:
@@ -293,13 +292,7 @@ def behaviour(replies: Sequence[tuple[Conversation, Reply]], cap: int) -> dict[s
     """
     texts = [reply.text for _, reply in replies]
     words = [text.split() for text in texts]
-    shown = [(c.style, speech_level(reply.text)) for c, reply in replies]
-    decided = [wanted == found for wanted, found in shown if found]
-
-    def share(hits: Iterable[bool]) -> float | None:
-        every = list(hits)
-        return sum(every) / len(every) if every else None
-
+    shown = [speech_level(text) for text in texts]
     return {
         "replies": len(replies),
         "ended": share((reply.tokens or 0) < cap for _, reply in replies),
@@ -308,10 +301,10 @@ def behaviour(replies: Sequence[tuple[Conversation, Reply]], cap: int) -> dict[s
         "repeats_user": share(repeats_user(c.turns[-1].text, reply.text) for c, reply in replies),
         "empty": share(not text.strip() for text in texts),
         "broken": share(bool(_BROKEN.search(text)) for text in texts),
-        "distinct_1": _distinct(words, 1),
-        "distinct_2": _distinct(words, 2),
-        "style_match": share(decided),
-        "style_shown": share(bool(found) for _, found in shown),
+        "distinct_1": distinct(words, 1),
+        "distinct_2": distinct(words, 2),
+        "style_match": style_match([c.style for c, _ in replies], shown),
+        "style_shown": share(level is not None for level in shown),
     }
 
 
@@ -329,12 +322,6 @@ def repeats_user(utterance: str, reply: str) -> bool:
     """Tell whether a reply says the user's own words back, whole."""
     own, back = squeeze(utterance), squeeze(reply)
     return own == back or (len(own) > 5 and own in back)
-
-
-def _distinct(texts: Sequence[Sequence[str]], n: int) -> float | None:
-    """Return the share of distinct word n-grams among all of them (Li et al. 2016, arXiv:1510.03055)."""
-    grams = list(chain.from_iterable(zip(*(words[i:] for i in range(n)), strict=False) for words in texts))
-    return len(set(grams)) / len(grams) if grams else None
 
 
 def _speed(

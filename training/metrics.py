@@ -1,38 +1,14 @@
-"""Figures that several backends share: chrF, percentiles of time, how right the speech-level detector is."""
+"""How right the speech-level detector is. What is measured of replies is in chatbot/measures.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from chatbot.errors import ChatbotError
 from chatbot.style import speech_level
 from chatbot.text import normalise
 from training.corpora import read_jsonl
-
-
-def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return the chrF of a corpus, 0..100, each text against its own references.
-
-    Popović 2015, https://aclanthology.org/W15-3049; sacrebleu's defaults: 6 characters, beta 2.
-    """
-    from sacrebleu.metrics import CHRF
-
-    streams: Any = [list(stream) for stream in zip_longest(*references)]
-    return float(CHRF().corpus_score(texts, streams).score)
-
-
-def latency(seconds: Sequence[float]) -> dict[str, float]:
-    """Return median and 95th percentile in milliseconds."""
-    milliseconds = 1000 * np.array(seconds)
-    return {
-        "median": float(np.median(milliseconds)),
-        "p95": float(np.percentile(milliseconds, 95)),
-    }
 
 
 def style_accuracy(path: Path) -> dict[str, Any]:
