@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chatbot.knowledge import Entry, Knowledge, follow_ups, labelled_lines
-from chatbot.models.encoder import Encoder, Progress, Vectors
+from chatbot.models.encoder import Encoder, Progress, Vectors, encode_each
 from chatbot.models.ngram import classifier_path, shipped_classifier
 from chatbot.resources import data_dir, home_dir, private_dir
 from chatbot.text import normalise
-from chatbot.tfidf import Tfidf, load_terms
+from chatbot.tfidf import Tfidf, load_terms, mapped
 
 Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
@@ -144,24 +144,40 @@ class Index:
             self.calibration,
         )
 
-    def query(self, text: str, context: str = "") -> Query:
-        """Read an utterance and the exchange before it, once for every index over this encoder."""
-        text, context = normalise(text), normalise(context)
-        vectors = self.encoder.encode([text, context] if context else [text])
-        return Query(text, context, vectors, float(strangeness([text])[0]))
+    def queries(self, said: Sequence[tuple[str, str]]) -> list[Query]:
+        """Read utterances, each with the exchange before it, once for every index over this encoder."""
+        clean = [(normalise(text), normalise(context)) for text, context in said]
+        parts = [part for text, context in clean for part in ((text, context) if context else (text,))]
+        vectors = encode_each(self.encoder, parts)
+        strange = strangeness([text for text, _ in clean])
+        found, start = [], 0
+        for (text, context), odd in zip(clean, strange, strict=True):
+            end = start + (2 if context else 1)
+            found.append(Query(text, context, vectors[start:end], float(odd)))
+            start = end
+        return found
 
     def compare(self, text: str, context: str = "") -> Similarities:
         """Return the cosines of ``text`` (and the exchange before it) with every entry."""
-        return self.look_up(self.query(text, context))
+        return self.look_up(self.queries([(text, context)]))[0]
 
-    def look_up(self, query: Query) -> Similarities:
-        """Return the cosines of an utterance that was read already with every entry."""
-        before_dense, before_tfidf = np.zeros((2, len(self.entries)), dtype=np.float32)
-        if query.context:
-            before_dense[self.has_context] = self.context @ query.vectors[1]
-            before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
-        own = (self.dense @ query.vectors[0], self.tfidf.similarities(query.text))
-        return Similarities(*own, before_dense, before_tfidf, query.strangeness)
+    def look_up(self, queries: Sequence[Query]) -> list[Similarities]:
+        """Return the cosines of utterances that were read already with every entry."""
+        if not queries:
+            return []
+        own = np.stack([query.vectors[0] for query in queries]) @ self.dense.T
+        followed = [query for query in queries if query.context]
+        if followed:
+            before = iter(np.stack([query.vectors[1] for query in followed]) @ self.context.T)
+        found = []
+        for query, dense in zip(queries, own, strict=True):
+            before_dense, before_tfidf = np.zeros((2, len(self.entries)), dtype=np.float32)
+            if query.context:
+                before_dense[self.has_context] = next(before)
+                before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
+            words = self.tfidf.similarities(query.text)
+            found.append(Similarities(dense, words, before_dense, before_tfidf, query.strangeness))
+        return found
 
     def score(
         self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None
@@ -218,15 +234,15 @@ class Index:
             facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if facts["format"] != FORMAT or facts["entries"] != len(entries):
                 return None
-            context, terms = np.load(folder / "context.npy", mmap_mode="r"), load_terms(folder)
+            context, terms = mapped(folder / "context.npy"), load_terms(folder)
             return cls(
                 entries,
                 encoder,
-                np.load(folder / "dense.npy", mmap_mode="r"),
+                mapped(folder / "dense.npy"),
                 context,
                 Tfidf.load(folder, "tfidf", len(entries), terms),
                 Tfidf.load(folder, "context-tfidf", len(context), terms),
-                np.load(folder / "strangeness.npy", mmap_mode="r"),
+                mapped(folder / "strangeness.npy"),
                 Calibration(**facts["calibration"]),
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):

@@ -1,14 +1,15 @@
 """The conductor of a conversation: crisis check, backend, output filter, history.
 
-Everything that answers a person goes through :meth:`Session.say`.
+Everything that answers a person goes through :meth:`Session.say`, or through :func:`ask_together`
+where many are answered at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from chatbot import safety
 from chatbot.dialogue import Backend, Conversation, Reply, Turn
@@ -19,6 +20,13 @@ from chatbot.style import reply_style
 from chatbot.text import normalise, printable
 
 Written = TypeVar("Written")
+
+
+class _Made(NamedTuple):
+    """A backend's answer before it is filtered, and in whose name it comes."""
+
+    reply: Reply
+    speaker: str | None
 
 
 class Session:
@@ -62,21 +70,12 @@ class Session:
         Raises:
             UsageError: nothing is left of ``text`` without white space and control characters.
         """
-        text = normalise(text)
-        if not text:
-            raise UsageError("빈 말에는 대답할 수 없어요. 한 글자라도 써 주세요.")
-        turn = self.conversation.add("user", text)
-        self._write(History.start, self.conversation)
-        row = self._write(History.add_turn, self.conversation, turn)
-        if row is not None:
-            self._ids[turn] = row
+        self._hear(_said(text))
         yield from self._answer()
 
     def ask(self, text: str) -> Reply:
         """Answer ``text`` whole."""
-        *_, reply = self.say(text)
-        assert isinstance(reply, Reply)
-        return reply
+        return _last(self.say(text))
 
     def retry(self) -> Generator[str | Reply, None, None]:
         """Take back the last reply and answer the last utterance again; nothing without one."""
@@ -107,12 +106,19 @@ class Session:
         """Return the id under which the history has a turn; ``None`` where it was not stored."""
         return self._ids.get(turn)
 
-    def _answer(self) -> Generator[str | Reply, None, None]:
+    def _hear(self, text: str) -> None:
+        turn = self.conversation.add("user", text)
+        self._write(History.start, self.conversation)
+        row = self._write(History.add_turn, self.conversation, turn)
+        if row is not None:
+            self._ids[turn] = row
+
+    def _answer(self, made: _Made | None = None) -> Generator[str | Reply, None, None]:
         started = time.perf_counter()
         row: int | None = None
         shown = ""
         reply: Reply | None = None
-        pieces = self._pieces()
+        pieces = self._pieces(made)
         try:
             for piece in pieces:
                 if isinstance(piece, Reply):
@@ -142,18 +148,25 @@ class Session:
             self._write(History.finish_reply, row, reply)
             self._ids[turn] = row
 
-    def _pieces(self) -> Generator[str | Reply, None, None]:
-        """Yield what may be shown: a crisis reply, or the backend's with personal data masked."""
+    def _crisis(self) -> str | None:
+        return safety.crisis(self.conversation.turns[-1].text)
+
+    def _pieces(self, made: _Made | None) -> Generator[str | Reply, None, None]:
+        """Yield what may be shown: a crisis reply, or the backend's with personal data masked.
+
+        ``made`` is what the backend answered, ``None`` where it has not been asked yet.
+        """
         self.speaker = None
-        label = safety.crisis(self.conversation.turns[-1].text)
+        label = self._crisis()
         if label:
             reply = safety.crisis_reply(label, self.conversation, reply_style(self.conversation))
             yield reply.text
             yield reply
             return
         masker, shown, heard = StreamMasker(), "", False
-        for piece in self.backend.stream(self.conversation):
-            self.speaker = getattr(self.backend, "speaker", None)
+        answer: Iterator[str | Reply] = iter([made.reply]) if made else self.backend.stream(self.conversation)
+        for piece in answer:
+            self.speaker = made.speaker if made else getattr(self.backend, "speaker", None)
             if isinstance(piece, Reply):
                 unsaid = "" if heard else printable(piece.text)
                 safe = masker.feed(unsaid) + masker.flush()
@@ -192,3 +205,46 @@ class Session:
             self.history = None
             self._warn(f"{error} 지금부터의 대화는 저장되지 않아요.")
             return None
+
+
+def ask_together(sessions: Sequence[Session], texts: Sequence[str]) -> list[Reply]:
+    """Answer one text in each of several sessions, which share a backend, in batches where it can.
+
+    What comes out is what :meth:`Session.ask` would say one by one; a crisis never reaches the backend.
+
+    Raises:
+        UsageError: as :meth:`Session.say`, before anything is answered.
+    """
+    said = [_said(text) for text in texts]
+    for session, text in zip(sessions, said, strict=True):
+        session._hear(text)
+    calm = [session for session in sessions if not session._crisis()]
+    made = _make(calm)
+    return [_last(session._answer(made.get(session))) for session in sessions]
+
+
+def _make(sessions: Sequence[Session]) -> dict[Session, _Made]:
+    """Return the backend's answers in all sessions; none where it cannot batch."""
+    if not sessions:
+        return {}
+    backend = sessions[0].backend
+    reply_many = getattr(backend, "reply_many", None)
+    if reply_many is None or getattr(reply_many, "__func__", None) is Backend.reply_many:
+        return {}  # answered one after the other, as by say
+    replies = reply_many([session.conversation for session in sessions])
+    # A backend that speaks now in one name, now in another, says whose each answer was.
+    speakers = getattr(backend, "speakers", None) or [getattr(backend, "speaker", None)] * len(replies)
+    return dict(zip(sessions, map(_Made, replies, speakers), strict=True))
+
+
+def _said(text: str) -> str:
+    text = normalise(text)
+    if not text:
+        raise UsageError("빈 말에는 대답할 수 없어요. 한 글자라도 써 주세요.")
+    return text
+
+
+def _last(answer: Generator[str | Reply, None, None]) -> Reply:
+    *_, reply = answer
+    assert isinstance(reply, Reply)
+    return reply

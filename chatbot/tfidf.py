@@ -108,8 +108,13 @@ class Tfidf:
     @classmethod
     def load(cls, folder: Path, prefix: str, size: int, terms: dict[str, int]) -> Tfidf:
         """Open what :meth:`save` wrote, memory-mapped."""
-        arrays = {name: np.load(folder / f"{prefix}-{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        arrays = {name: mapped(folder / f"{prefix}-{name}.npy") for name in _ARRAYS}
         return cls(terms, size=size, **arrays)
+
+
+def mapped(path: Path) -> npt.NDArray:
+    """Open a saved array memory-mapped, as a plain array: every slice of numpy's own class costs more."""
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def load_terms(folder: Path) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,16 +14,19 @@ import numpy as np
 
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.index import SCORERS, Index, Query, Scorer, open_index
+from chatbot.index import SCORERS, Index, Query, Scorer, Similarities, open_index
 from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
 from chatbot.models.encoder import Progress, load_encoder
 from chatbot.resources import data_dir
 from chatbot.style import Style, reply_style
 from chatbot.text import one_line
 
+Ranked = list[tuple[float, Entry]]  # best first
+
 KEPT_CANDIDATES = 5
 OFFERED = 2  # questions named when the bot does not know
 _RANKED = 50  # entries looked at more closely
+_TOGETHER = 32  # utterances searched for at a time: each holds its cosines with every entry
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
 # So much better must the shipped set match to speak instead of the person imitated.
@@ -35,7 +39,8 @@ class RetrievalBackend(Backend):
     """Answers with the nearest of its questions, or says that it does not know.
 
     Over a personal dataset it answers as the person imitated, and falls back to the shipped set where
-    nothing of theirs is near enough; ``speaker`` is who gave the last answer, ``None`` the bot itself.
+    nothing of theirs is near enough; ``speaker`` is who gave the last answer, ``None`` the bot itself, and
+    ``speakers`` who gave each of the last batch.
 
     Args:
         encoder: a folder, a trained model's name or a hub id; the shipped encoder by default.
@@ -64,18 +69,44 @@ class RetrievalBackend(Backend):
         if self.knowledge.speaker:
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
         self.speaker: str | None = None
+        self.speakers: list[str | None] = []
         self.taught = self.index.beside(load_taught().entries)
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the answer in one piece, then the :class:`Reply` with its candidates."""
-        started = time.perf_counter()
-        utterance = conversation.turns[-1].text
-        style = reply_style(conversation)
-        before = [turn.text for turn in conversation.turns[-3:-1]]
-        query = self.index.query(utterance, context_of(map(one_line, before)))
-        index, ranked = self._best_index(query, style)
+        (reply,) = self.reply_many([conversation])
+        yield reply.text
+        yield reply
+
+    def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Answer several conversations in batches; ``seconds`` is each one's share of the time."""
+        replies: list[Reply] = []
+        self.speakers = []
+        for first in range(0, len(conversations), _TOGETHER):
+            started = time.perf_counter()
+            part = self._answers(conversations[first : first + _TOGETHER])
+            seconds = (time.perf_counter() - started) / len(part)
+            replies += [replace(reply, seconds=seconds) for reply in part]
+        return replies
+
+    def _answers(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        styles = [reply_style(conversation) for conversation in conversations]
+        queries = self.index.queries([_last_exchange(conversation) for conversation in conversations])
+        taught = self._rank(self.taught, queries, styles)
+        own = self._rank(self.index, queries, styles)
+        shipped = self._rank(self.fallback, queries, styles) if self.fallback else own
+        # Stable: ties keep what was taught first.
+        own, shipped = (
+            [sorted(mine + rest, key=lambda pair: -pair[0]) for mine, rest in zip(taught, known, strict=True)]
+            for known in (own, shipped)
+        )
+        return list(map(self._answer, conversations, styles, own, shipped))
+
+    def _answer(self, conversation: Conversation, style: Style, own: Ranked, shipped: Ranked) -> Reply:
+        index, ranked = self._better(own, shipped)
         theirs = index is self.index and ranked[0][1] not in self.taught.entries
         self.speaker = self.knowledge.speaker if theirs else None
+        self.speakers.append(self.speaker)
         candidates = tuple(
             Candidate(_next_answer(entry.answers, style, conversation), score, _source(entry))
             for score, entry in _one_an_answer(ranked, KEPT_CANDIDATES)
@@ -87,15 +118,8 @@ class RetrievalBackend(Backend):
             alone = [(score, entry) for score, entry in ranked if not entry.context]
             closest = [entry.question for _, entry in _one_an_answer(alone, OFFERED)]
             text = self._unknown(closest, style, conversation)
-        yield text
-        yield Reply(
-            text,
-            backend=self.name,
-            model=f"{self.encoder.name}/{self.scorer}",
-            score=score,
-            candidates=candidates,
-            seconds=time.perf_counter() - started,
-        )
+        model = f"{self.encoder.name}/{self.scorer}"
+        return Reply(text, self.name, model, score, candidates)
 
     def teach(self, question: str, answer: str) -> None:
         """Answer ``question`` with ``answer`` from now on, in this and every later conversation."""
@@ -113,37 +137,38 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _best_index(self, query: Query, style: Style) -> tuple[Index, list[tuple[float, Entry]]]:
+    def _better(self, own: Ranked, shipped: Ranked) -> tuple[Index, Ranked]:
         """Return the index to answer from and its best entries.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
-        ranked = self._rank(self.index, query, style)
         if self.fallback is None:
-            return self.index, ranked
-        shipped = self._rank(self.fallback, query, style)
-        below = ranked[0][0] < self.index.calibration.floor(self.scorer)
-        if below or ranked[0][0] < shipped[0][0] - _FAR_BETTER:
+            return self.index, own
+        below = own[0][0] < self.index.calibration.floor(self.scorer)
+        if below or own[0][0] < shipped[0][0] - _FAR_BETTER:
             return self.fallback, shipped
-        return self.index, ranked
+        return self.index, own
 
-    def _rank(self, known: Index, query: Query, style: Style) -> list[tuple[float, Entry]]:
-        """Return the best entries with their scores, what was taught before what was known."""
-        ranked: list[tuple[float, Entry]] = []
-        for index in (self.taught, known):
-            scores = index.score(index.look_up(query), self.scorer)
-            order = np.argsort(-scores)
-            # Some that stand alone are always among them: they are what is offered at a loss.
-            alone = order[~index.has_context[order]]
-            for i in dict.fromkeys([*order[:_RANKED], *alone[:_RANKED]]):
-                entry = index.entries[int(i)]
-                score = float(scores[i])
-                if index is self.taught:
-                    score += _TAUGHT
-                elif not entry.answers.has_style(style):
-                    score -= _WRONG_STYLE
-                ranked.append((score, entry))
-        return sorted(ranked, key=lambda pair: -pair[0])  # stable: ties keep what was taught first
+    def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
+        """Return the best entries of an index for each query, with their scores."""
+        found = index.look_up(queries)
+        return [self._nearest(index, similar, style) for similar, style in zip(found, styles, strict=True)]
+
+    def _nearest(self, index: Index, found: Similarities, style: Style) -> Ranked:
+        scores = index.score(found, self.scorer)
+        order = np.argsort(-scores)
+        # Some that stand alone are always among them: they are what is offered at a loss.
+        alone = order[~index.has_context[order]]
+        ranked = []
+        for i in dict.fromkeys([*order[:_RANKED], *alone[:_RANKED]]):
+            entry = index.entries[int(i)]
+            score = float(scores[i])
+            if index is self.taught:
+                score += _TAUGHT
+            elif not entry.answers.has_style(style):
+                score -= _WRONG_STYLE
+            ranked.append((score, entry))
+        return ranked
 
     def _unknown(self, closest: list[str], style: Style, conversation: Conversation) -> str:
         """Admit not to know, in words not used yet, and offer the closest questions."""
@@ -172,6 +197,12 @@ def _scorer(name: str) -> Scorer:
     raise UsageError(f"scorer '{name}'은(는) 없어요. {', '.join(SCORERS)} 중에서 골라 주세요.")
 
 
+def _last_exchange(conversation: Conversation) -> tuple[str, str]:
+    """Return what was said last, and the exchange before it as the text that is compared."""
+    before = [turn.text for turn in conversation.turns[-3:-1]]
+    return conversation.turns[-1].text, context_of(map(one_line, before))
+
+
 def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> str:
     """Return the answer said least often in this conversation, starting anywhere in the list."""
     choices = answers.in_style(style)
@@ -180,7 +211,7 @@ def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> 
     return min(choices[start:] + choices[:start], key=said.count)
 
 
-def _one_an_answer(ranked: list[tuple[float, Entry]], count: int) -> list[tuple[float, Entry]]:
+def _one_an_answer(ranked: Ranked, count: int) -> Ranked:
     best: dict[str, tuple[float, Entry]] = {}
     for score, entry in ranked:
         best.setdefault(entry.answers.source, (score, entry))
