@@ -157,17 +157,22 @@ def load_dialogues(name_or_path: str | Path | None = None) -> list[tuple[list[Tu
         for line, row in read_rows(path):
             try:
                 if "messages" in row:
-                    turns = [
-                        Turn(m["role"], normalise(m["content"]), name=m.get("name"))
-                        for m in row["messages"]
-                        if m["role"] in ("user", "assistant") and normalise(m["content"])
-                    ]
+                    turns = turns_of(row)
                     style = (row.get("meta") or {}).get("style")
                     if any(turn.role == "assistant" for turn in turns):
                         found.append((turns, style if style in ("polite", "casual") else None))
             except (KeyError, TypeError, AttributeError) as error:
                 raise _malformed(path, line, error) from error
     return found
+
+
+def turns_of(row: dict[str, Any]) -> list[Turn]:
+    """Return the turns of a row in the messages form; anything may be raised where it is in another."""
+    return [
+        Turn(m["role"], normalise(m["content"]), name=m.get("name"))
+        for m in row["messages"]
+        if m["role"] in ("user", "assistant") and normalise(m["content"])
+    ]
 
 
 def load_taught() -> Knowledge:
@@ -258,7 +263,7 @@ def _load(name: str, files: list[Path]) -> Knowledge:
                 elif "messages" in row:
                     entries += _dialogue_entries(row, f"{path.stem}:{line}")
                 else:
-                    question, answer = _pair(row)
+                    question, answer = pair_of(row)
                     pairs.setdefault(same_words(question), (question, []))[1].append(answer)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise _malformed(path, line, error) from error
@@ -328,6 +333,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     return _rows(path, _read(path))
 
 
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that say something, with their numbers.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    lines = enumerate(map(normalise, _read(path).split("\n")), start=1)
+    return [(number, line) for number, line in lines if line]
+
+
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in read_rows(path)]
 
@@ -351,7 +366,8 @@ def _intent(row: dict[str, Any]) -> Intent:
     )
 
 
-def _pair(row: dict[str, Any]) -> tuple[str, str]:
+def pair_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Return question and answer of a row; anything may be raised where it has none."""
     columns = {key.strip().lower(): value for key, value in row.items() if isinstance(key, str)}
     question = columns["question"] if "question" in columns else columns["q"]
     answer = columns["answer"] if "answer" in columns else columns["a"]

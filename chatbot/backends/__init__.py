@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -81,18 +81,28 @@ def share_options(names: Sequence[str], **options: Any) -> dict[str, dict[str, A
 
 def open_in_background(name: str, **options: Any) -> OpeningBackend:
     """Start opening a backend in another thread and return at once; the first use waits for it."""
-    check_options(name, **options)
-    opening: Future[Backend] = Future()
+    return open_all_in_background([(name, options)])[0]
+
+
+def open_all_in_background(wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[OpeningBackend]:
+    """Start opening several backends, each with its options, and return at once.
+
+    One is opened after the other: an index that two of them use is built once.
+    """
+    for name, options in wanted:
+        check_options(name, **options)
+    opening: list[Future[Backend]] = [Future() for _ in wanted]
 
     def work() -> None:
-        try:
-            opening.set_result(open_backend(name, **options))
-        except BaseException as error:
-            opening.set_exception(error)
+        for future, (name, options) in zip(opening, wanted, strict=True):
+            try:
+                future.set_result(open_backend(name, **options))
+            except BaseException as error:
+                future.set_exception(error)
 
     # A daemon, so that a person who leaves meanwhile need not wait for it.
-    threading.Thread(target=work, name="open-backend", daemon=True).start()
-    return OpeningBackend(name, opening)
+    threading.Thread(target=work, name="open-backends", daemon=True).start()
+    return [OpeningBackend(name, future) for future, (name, _) in zip(opening, wanted, strict=True)]
 
 
 def opened(backend: Backend) -> Backend:
@@ -158,6 +168,11 @@ class OpeningBackend(Backend):
     def speaker(self) -> str | None:
         """In whose name the real backend answers; ``None``: the bot's own."""
         return getattr(self.opened, "speaker", None) if self.ready and not self.failed else None
+
+    @property
+    def speakers(self) -> list[str | None] | None:
+        """In whose name the real backend gave each answer of a batch, where that may change."""
+        return getattr(self.opened, "speakers", None) if self.ready and not self.failed else None
 
     @property
     def opened(self) -> Backend:
