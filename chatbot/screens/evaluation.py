@@ -24,7 +24,17 @@ Format = Callable[[float], str]
 
 def print_figures(console: Console, figures: dict[str, Any]) -> None:
     """Print the figures as tables."""
-    for block in blocks(figures):
+    print_blocks(console, blocks(figures))
+
+
+def report_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the figures as lines, name and values parted by tabs."""
+    return block_lines(blocks(figures))
+
+
+def print_blocks(console: Console, shown: Sequence[Block]) -> None:
+    """Print tables."""
+    for block in shown:
         table = Table(box=None, header_style="dim", title=plain(block.title, "bold"), title_justify="left")
         table.show_header = bool(block.columns)
         table.add_column("", overflow="fold")
@@ -36,10 +46,10 @@ def print_figures(console: Console, figures: dict[str, Any]) -> None:
         console.print()
 
 
-def report_lines(figures: dict[str, Any]) -> list[str]:
-    """Return the figures as lines, name and values parted by tabs."""
+def block_lines(shown: Sequence[Block]) -> list[str]:
+    """Return tables as lines, name and values parted by tabs."""
     lines = []
-    for block in blocks(figures):
+    for block in shown:
         lines.append("\t".join([block.title, *block.columns]))
         lines += ["\t".join(row) for row in block.rows]
     return lines
