@@ -10,8 +10,11 @@ from typing import Any
 from chatbot.backends.settings import RETRY_TEMPERATURE, SETTINGS, adjusted, all_checked
 from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import UsageError
+from chatbot.models.format import Exchange
 from chatbot.models.generator import Generated, Generator, Sampling
 from chatbot.style import reply_style
+
+_OTHER_CHANCE = 1_000_003  # between the seeds of several proposals; turns and tries differ by less
 
 
 class GptBackend(Backend):
@@ -65,17 +68,40 @@ class GptBackend(Backend):
 
     def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
         """Answer several conversations in batches; ``seconds`` is each one's share of the time."""
-        replies: list[Reply | None] = [None] * len(conversations)
+        if not conversations:
+            return []
+        started = time.perf_counter()
+        found = self.propose(conversations)
+        seconds = (time.perf_counter() - started) / len(found)
+        return [self._reply(generated, seconds) for (generated,) in found]
+
+    def propose(
+        self,
+        conversations: Sequence[Conversation],
+        examples: Sequence[Sequence[Exchange]] | None = None,
+        count: int = 1,
+    ) -> list[list[Generated]]:
+        """Return ``count`` replies to each conversation, its examples shown before.
+
+        Without chance there is only one. The first of several is what a single one would be.
+        """
+        shown = examples or [()] * len(conversations)
+        samplings = [self._sampling(conversation) for conversation in conversations]
         alike: dict[Sampling, list[int]] = {}
-        for i, conversation in enumerate(conversations):
-            alike.setdefault(self._sampling(conversation), []).append(i)
+        for i, sampling in enumerate(samplings):
+            alike.setdefault(dataclasses.replace(sampling, seed=None), []).append(i)
+        proposals: list[list[Generated]] = [[] for _ in conversations]
         for sampling, places in alike.items():
-            started = time.perf_counter()
-            found = self.generator.generate([self._prompt(conversations[i]) for i in places], sampling)
-            seconds = (time.perf_counter() - started) / len(places)
-            for i, generated in zip(places, found, strict=True):
-                replies[i] = self._reply(generated, seconds)
-        return [reply for reply in replies if reply]
+            rows = [(i, nth) for i in places for nth in range(count if sampling.temperature else 1)]
+            prompts = {i: self._prompt(conversations[i], shown[i]) for i in places}
+            seeds = [
+                None if seed is None else seed + nth * _OTHER_CHANCE
+                for seed, nth in ((samplings[i].seed, nth) for i, nth in rows)
+            ]
+            found = self.generator.generate([prompts[i] for i, _ in rows], sampling, seeds=seeds)
+            for (i, _), generated in zip(rows, found, strict=True):
+                proposals[i].append(generated)
+        return proposals
 
     @property
     def settings(self) -> dict[str, object]:
@@ -86,9 +112,9 @@ class GptBackend(Backend):
         """Change how tokens are chosen from now on."""
         self.sampling = dataclasses.replace(self.sampling, **{name: adjusted(self.name, name, value)})
 
-    def _prompt(self, conversation: Conversation) -> list[int]:
-        style = reply_style(conversation)
-        return self.generator.prompt(conversation.turns, style, self.sampling.max_new_tokens, self.speaker)
+    def _prompt(self, conversation: Conversation, examples: Sequence[Exchange] = ()) -> list[int]:
+        style, room = reply_style(conversation), self.sampling.max_new_tokens
+        return self.generator.prompt(conversation.turns, style, room, self.speaker, examples)
 
     def _sampling(self, conversation: Conversation) -> Sampling:
         """Return the settings for this reply: other chance for every turn and every new try."""

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,30 @@ from chatbot.style import Style, reply_style
 from chatbot.text import one_line
 
 Ranked = list[tuple[float, Entry]]  # best first
+
+
+class Found(NamedTuple):
+    """What was found for an utterance: entries, best first, and how to answer from them.
+
+    ``floor`` is the score under which the best is none; ``speaker`` is in whose name the answers are,
+    ``None``: the bot's own.
+    """
+
+    ranked: Ranked
+    style: Style
+    floor: float
+    speaker: str | None
+
+    @property
+    def score(self) -> float:
+        """The best entry's score."""
+        return self.ranked[0][0]
+
+    @property
+    def known(self) -> bool:
+        """Whether the best entry is near enough to answer."""
+        return self.score >= self.floor
+
 
 KEPT_CANDIDATES = 5
 OFFERED = 2  # questions named when the bot does not know
@@ -84,12 +108,14 @@ class RetrievalBackend(Backend):
         self.speakers = []
         for first in range(0, len(conversations), _TOGETHER):
             started = time.perf_counter()
-            part = self._answers(conversations[first : first + _TOGETHER])
+            together = conversations[first : first + _TOGETHER]
+            part = [self.answer(*both) for both in zip(together, self.search(together), strict=True)]
             seconds = (time.perf_counter() - started) / len(part)
             replies += [replace(reply, seconds=seconds) for reply in part]
         return replies
 
-    def _answers(self, conversations: Sequence[Conversation]) -> list[Reply]:
+    def search(self, conversations: Sequence[Conversation]) -> list[Found]:
+        """Return what is found for the last utterance of each conversation."""
         styles = [reply_style(conversation) for conversation in conversations]
         queries = self.index.queries([_last_exchange(conversation) for conversation in conversations])
         taught = self._rank(self.taught, queries, styles)
@@ -100,26 +126,29 @@ class RetrievalBackend(Backend):
             [sorted(mine + rest, key=lambda pair: -pair[0]) for mine, rest in zip(taught, known, strict=True)]
             for known in (own, shipped)
         )
-        return list(map(self._answer, conversations, styles, own, shipped))
+        return list(map(self._better, styles, own, shipped))
 
-    def _answer(self, conversation: Conversation, style: Style, own: Ranked, shipped: Ranked) -> Reply:
-        index, ranked = self._better(own, shipped)
-        theirs = index is self.index and ranked[0][1] not in self.taught.entries
-        self.speaker = self.knowledge.speaker if theirs else None
-        self.speakers.append(self.speaker)
-        candidates = tuple(
-            Candidate(_next_answer(entry.answers, style, conversation), score, _source(entry))
-            for score, entry in _one_an_answer(ranked, KEPT_CANDIDATES)
-        )
-        score = max(0.0, min(1.0, ranked[0][0]))
-        if ranked[0][0] >= index.calibration.floor(self.scorer):
-            text = candidates[0].text
-        else:
-            alone = [(score, entry) for score, entry in ranked if not entry.context]
-            closest = [entry.question for _, entry in _one_an_answer(alone, OFFERED)]
-            text = self._unknown(closest, style, conversation)
+    def candidates(self, conversation: Conversation, found: Found, count: int) -> list[Candidate]:
+        """Return the best answers found, one of each kind, best first."""
+        return [
+            Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
+            for score, entry in one_an_answer(found.ranked, count)
+        ]
+
+    def answer(self, conversation: Conversation, found: Found) -> Reply:
+        """Return the best answer found, or an admission not to know."""
+        self.speaker = found.speaker
+        self.speakers.append(found.speaker)
+        candidates = tuple(self.candidates(conversation, found, KEPT_CANDIDATES))
+        text = candidates[0].text if found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
-        return Reply(text, self.name, model, score, candidates)
+        return Reply(text, self.name, model, max(0.0, min(1.0, found.score)), candidates)
+
+    def admission(self, conversation: Conversation, found: Found) -> str:
+        """Return how the bot says that it does not know, with the closest questions it does."""
+        alone = [(score, entry) for score, entry in found.ranked if not entry.context]
+        closest = [entry.question for _, entry in one_an_answer(alone, OFFERED)]
+        return self._unknown(closest, found.style, conversation)
 
     def teach(self, question: str, answer: str) -> None:
         """Answer ``question`` with ``answer`` from now on, in this and every later conversation."""
@@ -137,17 +166,16 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _better(self, own: Ranked, shipped: Ranked) -> tuple[Index, Ranked]:
-        """Return the index to answer from and its best entries.
+    def _better(self, style: Style, own: Ranked, shipped: Ranked) -> Found:
+        """Return what to answer from.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
-        if self.fallback is None:
-            return self.index, own
-        below = own[0][0] < self.index.calibration.floor(self.scorer)
-        if below or own[0][0] < shipped[0][0] - _FAR_BETTER:
-            return self.fallback, shipped
-        return self.index, own
+        floor = self.index.calibration.floor(self.scorer)
+        if self.fallback is not None and (own[0][0] < floor or own[0][0] < shipped[0][0] - _FAR_BETTER):
+            return Found(shipped, style, self.fallback.calibration.floor(self.scorer), None)
+        theirs = own[0][1] not in self.taught.entries
+        return Found(own, style, floor, self.knowledge.speaker if theirs else None)
 
     def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
         """Return the best entries of an index for each query, with their scores."""
@@ -211,7 +239,8 @@ def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> 
     return min(choices[start:] + choices[:start], key=said.count)
 
 
-def _one_an_answer(ranked: Ranked, count: int) -> Ranked:
+def one_an_answer(ranked: Ranked, count: int) -> Ranked:
+    """Return the best entry of each kind of answer, ``count`` at most."""
     best: dict[str, tuple[float, Entry]] = {}
     for score, entry in ranked:
         best.setdefault(entry.answers.source, (score, entry))

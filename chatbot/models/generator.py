@@ -129,22 +129,31 @@ class Generator:
     def stream(self, prompt: list[int], sampling: Sampling, reply: Generated) -> Iterator[str]:
         """Grow ``reply``, token by token, and yield what each adds to its text; it may be nothing."""
         shown = 0
-        for _ in self._steps([prompt], sampling, [reply]):
+        for _ in self._steps([prompt], sampling, [reply], [_seeded(sampling.seed)]):
             piece, shown = reply.text[shown:], len(reply.text)
             yield piece
 
-    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, batch: int = 16) -> list[Generated]:
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        batch: int = 16,
+        seeds: Sequence[int | None] | None = None,
+    ) -> list[Generated]:
         """Return the replies to several prompts, computed ``batch`` at a time, in the order given.
 
-        Row ``i`` draws from ``sampling.seed`` alone, so a batch says what single replies would say.
+        Row ``i`` draws from ``seeds[i]`` alone, or without any from ``sampling.seed``, so a batch says what
+        single replies would say.
         """
         replies = [Generated() for _ in prompts]
+        seeds = seeds or [sampling.seed] * len(prompts)
         # Prompts of like length stand together: padding costs as much as text.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             chosen = [replies[i] for i in rows]
-            for _ in self._steps([prompts[i] for i in rows], sampling, chosen):
+            chances = [_seeded(seeds[i]) for i in rows]
+            for _ in self._steps([prompts[i] for i in rows], sampling, chosen, chances):
                 pass
         return replies
 
@@ -153,11 +162,12 @@ class Generator:
         prompts: Sequence[list[int]],
         sampling: Sampling,
         replies: Sequence[Generated],
+        chances: Sequence[torch.Generator],
     ) -> Iterator[None]:
         """Grow ``replies`` by a token each, until all have ended or reached the cap."""
         import torch
 
-        rows = [_Row(self, reply, _seeded(sampling.seed)) for reply in replies]
+        rows = [_Row(self, reply, chance) for reply, chance in zip(replies, chances, strict=True)]
         choose = _Chooser(self, sampling)
         longest = max(map(len, prompts))
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
