@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from chatbot.cli.common import announce_server, chosen_style, print_json, question_of, reply_json, say
+from chatbot.cli.compare import compare
 from chatbot.cli.data import data_app, import_
 from chatbot.cli.evaluate import evaluate
 from chatbot.cli.history import conversation_id, history_app
@@ -129,49 +130,7 @@ def ask(
             typer.echo(f"{candidate.score:.3f}\t{printable(candidate.text)}\t{printable(candidate.source)}")
 
 
-@app.command()
-@takes_answer_options
-def compare(
-    text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
-    backends: Annotated[str, typer.Option("--backends", help="견줄 백엔드, 쉼표로 나누어")] = "retrieval,gpt",
-    style: Style = "auto",
-    as_json: AsJson = False,
-    *,
-    given: dict[str, Any],
-) -> None:
-    """한 질문에 여러 백엔드의 답을 나란히 보기 (저장하지 않음)."""
-    from chatbot.backends import open_in_background, share_options, usable_options
-    from chatbot.screens.compare import print_replies
-    from chatbot.screens.progress import ProgressReport
-    from chatbot.session import Session
-
-    question = question_of(text, 'chatbot compare "오늘 너무 피곤해"')
-    names = list(dict.fromkeys(filter(None, map(str.strip, backends.split(",")))))
-    if len(names) < 2:
-        raise UsageError("--backends에는 둘 이상을 써 주세요. 예: --backends retrieval,gpt")
-    with ProgressReport("색인 만드는 중") as report:
-        shared = share_options(names, **given)
-        for name in names:
-            announce_server(name, given)
-        # All are opened before the first answers, so that no answer pays for another's loading.
-        opening = [
-            open_in_background(name, **usable_options(name, **options, progress=report))
-            for name, options in shared.items()
-        ]
-        replies = []
-        for backend in opening:
-            session = Session(backend.opened)
-            session.conversation.style = chosen_style(style)
-            replies.append(session.ask(question))
-    for backend in opening:
-        for note in backend.notes:
-            say(note)
-    if as_json:
-        print_json({"question": question, "replies": [reply_json(reply) for reply in replies]})
-    else:
-        print_replies(question, replies)
-
-
+app.command()(compare)
 app.command("import")(import_)
 app.command()(evaluate)
 

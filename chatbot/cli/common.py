@@ -23,15 +23,15 @@ def sure(question: str, yes: bool) -> bool:
     return yes or typer.confirm(question, err=True)
 
 
-def write_out(path: Path, text: str) -> None:
-    """Write what ``--out`` asked for, for its owner alone."""
+def write_out(path: Path, text: str, option: str = "--out") -> None:
+    """Write what ``--out``, or another option, asked for, for its owner alone."""
     from chatbot.resources import write_private
 
     try:
         write_private(path, text)
     except OSError as error:
         raise ChatbotError(
-            f"--out {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
+            f"{option} {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
         ) from error
 
 

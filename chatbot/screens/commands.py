@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,17 +42,8 @@ class Commands:
         self.session, self.console, self._open_backend = session, console, open_backend
 
     def parse(self, line: str) -> tuple[str, str] | None:
-        """Split a command line into name and argument; ``None`` where it is an utterance.
-
-        ``/오늘 뭐 먹지`` is an utterance; ``/hlep`` is a slip of the finger and gets a hint.
-        """
-        match = re.fullmatch(r"/([a-z]+)(?:\s+(.*))?", line.strip(), re.DOTALL)
-        if not match:
-            return None
-        name, argument = match[1], (match[2] or "").strip()
-        if name in COMMANDS or difflib.get_close_matches(name, COMMANDS, 1, 0.6):
-            return name, argument
-        return None
+        """Split a command line as :func:`split_command` does."""
+        return split_command(line, COMMANDS)
 
     def run(self, name: str, argument: str) -> Answer | None:
         """Run a command; return the stream of a new answer where it makes one.
@@ -62,8 +53,7 @@ class Commands:
             ChatbotError: the command could not be carried out.
         """
         if name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, 1, 0.6)[0]
-            self._say(f"/{name} 명령은 없어요. 혹시 /{close}인가요? /help로 모두 볼 수 있어요.")
+            self._say(hint(name, COMMANDS))
             return None
         return COMMANDS[name].run(self, argument)
 
@@ -121,6 +111,8 @@ class Commands:
         if reply.seconds is not None:
             facts.append(f"{reply.seconds:.3f}초")
         self._say(" · ".join(facts))
+        if reply.reason:
+            self._say(reply.reason)
         table = Table(box=None, header_style="dim", pad_edge=False)
         table.add_column("점수", justify="right", no_wrap=True)
         table.add_column("어디서 (질문)", overflow="fold")
@@ -202,6 +194,27 @@ COMMANDS: dict[str, Command] = {
     "search": Command("말", "지난 대화에서 찾기", Commands._search),
     "quit": Command("", "나가기", Commands._quit),
 }
+
+
+def split_command(line: str, known: Collection[str]) -> tuple[str, str] | None:
+    """Split a command line into name and argument; ``None`` where it is an utterance.
+
+    ``/오늘 뭐 먹지`` is an utterance; ``/hlep`` is a slip of the finger that :func:`hint` is for.
+    """
+    match = re.fullmatch(r"/([a-z]+)(?:\s+(.*))?", line.strip(), re.DOTALL)
+    if not match:
+        return None
+    name, argument = match[1], (match[2] or "").strip()
+    return (name, argument) if name in known or _close(name, known) else None
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """Return what to say to a command that is nearly one."""
+    return f"/{name} 명령은 없어요. 혹시 /{_close(name, known)[0]}인가요? /help로 모두 볼 수 있어요."
+
+
+def _close(name: str, known: Collection[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, 1, 0.6)
 
 
 def conversation_text(conversation: Conversation, as_json: bool = False) -> str:

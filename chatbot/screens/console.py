@@ -8,9 +8,12 @@ from rich.text import Text
 from chatbot.text import printable
 
 
-def output() -> Console:
-    """Return the console for answers: standard output, markup off."""
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+def output(soft_wrap: bool = True) -> Console:
+    """Return the console for answers: standard output, markup off.
+
+    ``soft_wrap`` leaves it to the terminal to break long lines.
+    """
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=soft_wrap)
 
 
 def notes() -> Console:

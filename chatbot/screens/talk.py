@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 from prompt_toolkit import PromptSession
@@ -54,15 +54,8 @@ def talk(
     """Talk on the terminal until the person leaves; ``imitated`` is whose manner the answers have."""
     console = output()
     commands = Commands(session, console, open_backend)
-    prompt: PromptSession[str] = PromptSession(
-        message=FormattedText([("bold ansicyan", "나 "), ("", "› ")]),
-        completer=_CommandCompleter(),
-        complete_while_typing=True,
-        key_bindings=_keys(),
-        multiline=True,
-        prompt_continuation="   ",
-        history=InMemoryHistory(session.conversation.said("user")),
-    )
+    helps = {name: command.help for name, command in COMMANDS.items()}
+    prompt = new_prompt(helps, session.conversation.said("user"))
     greeting = f"{imitated}처럼 대답해요." if imitated else f"{BOT}와 이야기해 보세요."
     console.print(plain(f"{greeting} /help 도움말 · Ctrl-D 나가기", "dim"))
     for turn in session.conversation.turns[-RECALLED:]:
@@ -96,6 +89,22 @@ def talk(
                 noted.add(note)
                 console.print(plain(note, "dim"))
     console.print(plain("다음에 또 이야기해요.", "dim"))
+
+
+def new_prompt(helps: Mapping[str, str], said: Sequence[str] = ()) -> PromptSession[str]:
+    """Return the line a person types on, with slash commands to complete and earlier lines to call back.
+
+    ``helps`` says what each command does, ``said`` are the earlier lines, oldest first.
+    """
+    return PromptSession(
+        message=FormattedText([("bold ansicyan", "나 "), ("", "› ")]),
+        completer=_CommandCompleter(helps),
+        complete_while_typing=True,
+        key_bindings=_keys(),
+        multiline=True,
+        prompt_continuation="   ",
+        history=InMemoryHistory(said),
+    )
 
 
 def talk_in_pipe(session: Session, open_backend: Callable[[str], Backend], lines: Iterable[str]) -> bool:
@@ -133,7 +142,7 @@ def _show(session: Session, answer: Answer, loading: Loading) -> None:
     """Print an answer as it comes; leaving on the way stops the backend."""
     console = output()
     with closing(answer):
-        with _waiting(loading):
+        with waiting(loading):
             piece = next(answer, None)
         if piece is None:
             return
@@ -148,7 +157,7 @@ def _show(session: Session, answer: Answer, loading: Loading) -> None:
 
 
 @contextmanager
-def _waiting(loading: Loading) -> Iterator[None]:
+def waiting(loading: Loading) -> Iterator[None]:
     """Show that something is going on until the first piece is there."""
     with output().status("생각하는 중") as status, ProgressReport("색인 만드는 중") as report:
 
@@ -180,10 +189,13 @@ def _keys() -> KeyBindings:
 class _CommandCompleter(Completer):
     """Completes slash commands at the start of the line."""
 
+    def __init__(self, helps: Mapping[str, str]) -> None:
+        self._helps = helps
+
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Yield the commands that begin as the line does."""
         typed = document.text
         if typed.startswith("/") and " " not in typed:
-            for name, command in COMMANDS.items():
+            for name, meaning in self._helps.items():
                 if name.startswith(typed[1:]):
-                    yield Completion(f"/{name}", -len(typed), display_meta=command.help)
+                    yield Completion(f"/{name}", -len(typed), display_meta=meaning)
