@@ -40,33 +40,29 @@ def report_page(
     """Return the page as HTML.
 
     Args:
-        name: what was asked, the name of the file of prompts for one; folders before it are left out.
+        name: what was asked: the words, or the file of prompts; folders of this machine are left out.
         contenders: who took part, in the order of the columns.
         rounds: what each said to every prompt, turns of a dialogue one after the other.
-        settings: what was set by whom compared, names and values; ``None`` values are left out.
+        settings: what the one who compares has set, names and values; ``None`` values are left out.
         votes: judgements of these contenders; those of others are left out.
         at: when it was asked; now by default.
     """
     columns = _columns(contenders, rounds)
     found = measure_all([column.label for column in columns], rounds)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            name=_without_folders(name),
-            at=at or datetime.now().astimezone(),
-            contenders=columns,
-            settings={k: _setting(v) for k, v in (settings or {}).items() if v is not None},
-            dialogues=[
-                list(turns) for _, turns in groupby(enumerate(rounds, 1), key=lambda pair: pair[1].dialogue)
-            ],
-            rounds=len(rounds),
-            groups=list(_groups(found)),
-            found=found,
-            latency=_latency(found),
-            lengths=_lengths(found),
-            standings=_standings(columns, votes),
-        )
+    dialogues = groupby(enumerate(rounds, 1), key=lambda pair: pair[1].dialogue)
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        name=_without_folders(name),
+        at=at or datetime.now().astimezone(),
+        contenders=columns,
+        settings={key: _setting(value) for key, value in (settings or {}).items() if value is not None},
+        dialogues=[list(turns) for _, turns in dialogues],
+        rounds=len(rounds),
+        groups=list(_groups(found)),
+        found=found,
+        latency=_latency(found),
+        lengths=_lengths(found),
+        standings=_standings(columns, votes),
     )
 
 
@@ -241,7 +237,7 @@ def _environment() -> jinja2.Environment:
             whole=_whole,
             number=lambda value: f"{value:g}",
             signed=_signed,
-            span_of_time=lambda start, stop: f"{_milliseconds(start)} ~ {_milliseconds(stop)}",
+            span_of_time=_span_of_time,
             span_of_length=_span_of_length,
             mark_of_time=_mark_of_time,
         )
@@ -256,6 +252,11 @@ def _milliseconds(value: float) -> str:
     if value >= 10_000:
         return f"{value / 1000:,.1f}초"
     return f"{value:,.0f} ms" if value >= 10 else f"{value:.1f} ms" if value >= 1 else f"{value:.2g} ms"
+
+
+def _span_of_time(start: float, stop: float) -> str:
+    first, last = _milliseconds(start), _milliseconds(stop)
+    return f"{first.removesuffix(' ms') if last.endswith(' ms') else first} ~ {last}"
 
 
 def _mark_of_time(value: float) -> str:
