@@ -143,9 +143,7 @@ def old_file() -> Path:
 
 def test_a_file_from_before_votes_is_brought_up_to_date(tmp_path: Path) -> None:
     path = old_file()
-    tables = schema(path)
     fresh = History(tmp_path / "fresh.db")
-    assert tables.items() <= schema(fresh.path).items()  # what stands above is what the migration writes
     history = History()
     assert schema(path) == schema(fresh.path)
     assert [record.turn.text for record in history.search("ㅋ")] == ["ㅋ"] and history.votes() == []
