@@ -33,9 +33,7 @@ _OUTCOMES: dict[str, Outcome] = {
     **dict.fromkeys(("둘다좋음", "good", "3"), "both_good"),
     **dict.fromkeys(("둘다나쁨", "bad", "4"), "both_bad"),
 }
-_FORMULA = tuple(
-    "=+-@\t\r＝＋－＠"
-)  # a spreadsheet would compute a cell that begins so (OWASP, CSV injection)
+_FORMULA = tuple("=+-@\t\r＝＋－＠")  # a cell that begins so would be computed (OWASP, CSV injection)
 
 
 class SheetError(ChatbotError):
@@ -77,7 +75,7 @@ def write_sheet(path: Path, rounds: Sequence[Round], labels: tuple[str, str], se
         dialogues.setdefault(one.dialogue, []).append(one)
     differ = [talk for talk in dialogues.values() if not _same(talk, labels)]
     if not differ:
-        raise SheetError(f"--sheet {path}: {labels[0]}와 {labels[1]}의 답이 모두 같아서 판정할 것이 없어요.")
+        raise SheetError(f"--sheet {path}: {labels[0]}, {labels[1]}의 답이 모두 같아서 판정할 것이 없어요.")
     turned = [number % 2 == 1 for number in range(len(differ))]
     random.Random(seed).shuffle(turned)
     rows, items = [], []
@@ -88,19 +86,7 @@ def write_sheet(path: Path, rounds: Sequence[Round], labels: tuple[str, str], se
         rows.append([str(number), *map(_harmless, cells), ""])
     digest = hashlib.sha256(repr((rows, items)).encode()).hexdigest()[:8]
     key = Key(digest, tuple(items), tuple(_said(t) for t in dialogues.values() if _same(t, labels)))
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([[f"번호 #{digest}", *_COLUMNS], *rows])
-    try:
-        write_private(
-            _key_path(path), json.dumps(dataclasses.asdict(key), ensure_ascii=False, indent=1) + "\n"
-        )
-        write_private(path, "\ufeff" + table.getvalue())  # without the mark, Excel reads Korean as Latin
-    except OSError as error:
-        with suppress(OSError):
-            _key_path(path).unlink()
-        raise SheetError(
-            f"--sheet {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
-        ) from error
+    _write(path, key, rows)
     return key
 
 
@@ -149,6 +135,22 @@ def read_key(path: Path) -> Key:
         SheetError: the sheet is none, or its key is not in the same folder.
     """
     return _key(path, _rows(path))
+
+
+def _write(path: Path, key: Key, rows: Sequence[Sequence[str]]) -> None:
+    """Write sheet and key, both or neither."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([[f"번호 #{key.sheet}", *_COLUMNS], *rows])
+    facts = json.dumps(dataclasses.asdict(key), ensure_ascii=False, indent=1)
+    try:
+        write_private(_key_path(path), facts + "\n")
+        write_private(path, "\ufeff" + table.getvalue())  # without the mark, Excel reads Korean as Latin
+    except OSError as error:
+        with suppress(OSError):
+            _key_path(path).unlink()
+        raise SheetError(
+            f"--sheet {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
+        ) from error
 
 
 def _same(talk: Sequence[Round], labels: tuple[str, str]) -> bool:

@@ -264,6 +264,10 @@ def _compare_prompts(run: _Run, path: str, report: Path | None, sheet: Path | No
 
     if sheet and len(run.contenders) != 2:
         raise UsageError("--sheet는 둘을 견주는 투표지예요. --backends에 둘만 써 주세요.")
+    if sheet:
+        from chatbot.sheets import check_sheet_path
+
+        check_sheet_path(sheet)
     # First, since it is quick to tell that a file is none.
     dialogues = prompts_of_lines(sys.stdin) if path == "-" else read_prompts(path)
     backends = run.opened()
@@ -284,8 +288,11 @@ def _write_sheet(run: _Run, path: Path, rounds: list[Round]) -> None:
     from chatbot.sheets import write_sheet
 
     left, right = (contender.label for contender in run.contenders)
-    write_sheet(path, rounds, (left, right))
-    say(f"{path}에 투표지를 만들었어요. 채운 다음 --standings --sheet로 세어 보세요.")
+    key = write_sheet(path, rounds, (left, right))
+    say(
+        f"{path}에 {len(key.items)}줄짜리 투표지를 만들었어요(답이 똑같은 {len(key.identical)}개는 뺐어요). "
+        "채운 다음 --standings --sheet로 세어 보세요."
+    )
 
 
 def _print_standings(sheet: Path | None, as_json: bool) -> None:
@@ -294,9 +301,13 @@ def _print_standings(sheet: Path | None, as_json: bool) -> None:
     from chatbot.standings import standings_by_split
 
     if sheet:
-        from chatbot.sheets import read_sheet
+        from chatbot.sheets import read_key, read_sheet
 
-        votes = read_sheet(sheet)
+        votes, key = read_sheet(sheet), read_key(sheet)
+        say(
+            f"{len(key.items)}줄 가운데 {len(votes)}줄에 판정이 있어요. "
+            f"답이 똑같아서 뺀 것은 {len(key.identical)}개예요."
+        )
     else:
         votes = _votes()
     if not votes:
