@@ -12,6 +12,7 @@ from chatbot.comparison import Round, Vote
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
 from chatbot.sheets import SheetError, check_sheet_path, read_key, read_sheet, write_sheet
+from tests.conftest import Run
 
 LABELS = ("hybrid", "gpt:서연-gpt")
 Fill = Callable[[list[str]], str]
@@ -248,3 +249,28 @@ def test_a_sheet_that_fails_after_its_key_takes_the_key_along(
     with pytest.raises(SheetError, match="No space"):
         write_sheet(tmp_path / "a.csv", many(2), LABELS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_from_prompts_to_standings_by_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("안녕\n오늘 좀 우울해\n", encoding="utf-8")
+    path = str(tmp_path / "a.csv")
+    command = (
+        "compare",
+        "--prompts",
+        str(tmp_path / "p.txt"),
+        "--backends",
+        "retrieval,gpt",
+        "--sheet",
+        path,
+    )
+    made = run(*command)
+    assert made.returncode == 0, made.stderr
+    again = run(*command)
+    assert again.returncode == 2 and "이미 있어요" in again.stderr and "대답하는 중" not in again.stderr
+    empty = run("compare", "--standings", "--sheet", path)
+    assert empty.returncode == 1 and "a.csv" in empty.stderr and empty.stdout == ""
+    fill(tmp_path / "a.csv", lambda row: "둘 다 나쁨" if row[0] == "1" else "")
+    counted = run("compare", "--standings", "--sheet", path, "--json")
+    assert counted.returncode == 0 and "줄 가운데 1줄" in counted.stderr
+    assert [one["both_bad"] for one in json.loads(counted.stdout)["all"]["contenders"]] == [1, 1]
