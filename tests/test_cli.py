@@ -139,10 +139,6 @@ def test_history_search_export_delete(run: Run, tmp_path: Path) -> None:
         (["ask", "안녕", "--backend", "gpt", "--top-p", "2"], 2, "--top-p"),
         (["ask", "안녕", "--backend", "gpt", "--model", "없는것"], 1, "없는것"),
         (["ask", "안녕", "--backend", "gpt", "--encoder", "x"], 2, "--encoder"),
-        (["compare", "안녕", "--backends", "retrieval"], 2, "--backends"),
-        (["compare", "안녕", "--backends", "retrieval,nothing"], 2, "nothing"),
-        (["compare", "안녕", "--scorer", "bm25"], 2, "scorer"),
-        (["compare"], 2, "chatbot compare"),
     ],
 )
 def test_wrong_use_gets_one_sentence_and_a_code(run: Run, arguments: list[str], code: int, says: str) -> None:
@@ -277,19 +273,6 @@ def test_another_backend_hears_what_was_said_before(run: Run) -> None:
     shown = [r for r in records if not r.get("undone")]
     assert [r["text"] for r in shown][0::2] == ["안녕", "오늘 너무 피곤해"]
     assert [r["backend"] for r in shown if r["role"] == "assistant"] == ["retrieval", "gpt"]
-
-
-def test_compare_in_a_pipe_and_as_json(run: Run) -> None:
-    done = run("compare", "오늘 너무 피곤해", "--seed", "1")
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows] == ["retrieval", "gpt"] and all(len(row) == 4 for row in rows)
-    assert all(float(row[1]) >= 0 and 0 <= float(row[2]) <= 1 and row[3] for row in rows)
-    value = json.loads(run("compare", "--json", "--seed", "1", stdin="오늘 너무 피곤해\n").stdout)
-    assert value["question"] == "오늘 너무 피곤해"
-    assert [r["backend"] for r in value["replies"]] == ["retrieval", "gpt"]
-    assert value["replies"][1]["text"] == rows[1][3]  # with a seed; retrieval turns its answers by chance
-    assert value["replies"][0]["candidates"][0]["source"]
-    assert not History().conversations()
 
 
 def test_evaluate_gpt_reports_as_json(run: Run, tmp_path: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
+from chatbot.backends import _factory as import_backend
+from chatbot.backends import backend_names
 from chatbot.comparison import (
     Contender,
     Prompt,
@@ -17,8 +23,15 @@ from chatbot.comparison import (
     read_contenders,
     read_prompts,
 )
-from chatbot.dialogue import Backend, Conversation, Reply
+from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
+from chatbot.history import History
+from chatbot.knowledge import labelled_lines
+from chatbot.safety import crisis
+from chatbot.screens.compare import answer_panel, print_columns
+from chatbot.session import Session
+from tests.conftest import Run
+from tests.tiny_models import write_ours
 
 
 class Echo(Backend):
@@ -138,3 +151,158 @@ def test_dialogues_are_asked_turn_by_turn_and_each_goes_on_with_its_own_words() 
     assert [turn.text for turn in rounds[1].before["one"].turns] == ["가", "1 가"]
     assert rounds[1].before["one"].style == "casual" and rounds[0].before["one"].turns == []
     assert backends["one"].batches == [2, 2] and heard[-1] == (10, 10) and len(heard) == 10
+
+
+def test_answers_stand_in_columns_of_which_nothing_is_cut() -> None:
+    words = "오늘은기운내라는말안할게그냥같이있자 [bold]쉬어[/bold] " * 3
+    replies = {
+        "retrieval": Reply(
+            words, "retrieval", "encoder", 0.8, (Candidate("쉬어.", 0.8, "tired ← 피곤해"),), 0.01
+        ),
+        "gpt:아주긴이름을가진모델이름이에요정말로": Reply("고생했어.", "gpt", "small", 0.2, (), 0.5, 10),
+        "hybrid": Reply("푹 쉬어.", "hybrid"),
+    }
+    for width, side_by_side in ((140, True), (80, True), (78, True), (77, False), (50, False)):
+        file = io.StringIO()
+        console = Console(file=file, width=width, markup=False, highlight=False)
+        print_columns(console, [answer_panel(label, reply) for label, reply in replies.items()])
+        lines = file.getvalue().splitlines()
+        assert all(cell_len(line) <= width for line in lines) and "…" not in file.getvalue()
+        assert any("retrieval" in line and "hybrid" in line for line in lines) is side_by_side
+        first = [line.split("│")[1] for line in lines if line.startswith("│")]
+        assert "".join(words.split()) in "".join("".join(first).split())
+        assert "20토큰/초" in file.getvalue() and "피곤해" in file.getvalue()
+
+
+def test_compare_in_a_pipe_and_as_json(run: Run) -> None:
+    done = run("compare", "오늘 너무 피곤해", "--seed", "1")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["retrieval", "gpt"] and all(len(row) == 4 for row in rows)
+    assert all(float(row[1]) >= 0 and 0 <= float(row[2]) <= 1 and row[3] for row in rows)
+    value = json.loads(run("compare", "--json", "--seed", "1", stdin="오늘 너무 피곤해\n").stdout)
+    assert value["question"] == "오늘 너무 피곤해"
+    assert [r["label"] for r in value["replies"]] == [r["backend"] for r in value["replies"]]
+    assert [r["backend"] for r in value["replies"]] == ["retrieval", "gpt"]
+    assert value["replies"][1]["text"] == rows[1][3]  # with a seed; retrieval turns its answers by chance
+    assert value["replies"][0]["candidates"][0]["source"]
+    assert not History().conversations()
+
+
+def test_one_backend_takes_part_with_several_models(run: Run, tmp_path: Path) -> None:
+    model = write_ours(tmp_path / "작은것")
+    done = run("compare", "안녕", "--backends", f"gpt,gpt:{model}", "--temperature", "0", "--json")
+    replies = json.loads(done.stdout)["replies"]
+    assert [r["label"] for r in replies] == ["gpt", f"gpt:{model}"]
+    assert [r["model"] for r in replies] == ["gpt", "작은것"]
+
+
+def test_a_file_of_prompts_is_answered_by_all(run: Run, tmp_path: Path) -> None:
+    path, page = tmp_path / "말.jsonl", tmp_path / "견줌.html"
+    messages = [("user", "안녕"), ("assistant", "반가워"), ("user", "죽고 싶어")]
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in messages]},
+        {"text": "오늘 너무\n피곤해"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    asked = ("--prompts", str(path), "--temperature", "0")
+    done = run("compare", *asked, "--report", str(page))
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [line[:2] for line in lines] == [
+        [question, label]
+        for question in ("안녕", "죽고 싶어", "오늘 너무 피곤해")
+        for label in ("retrieval", "gpt")
+    ]
+    assert "109" in lines[2][4] and "109" in lines[3][4] and "대답하는 중 6/6" in done.stderr
+    assert "피곤해" in page.read_text(encoding="utf-8") and page.stat().st_mode & 0o077 == 0
+    rounds = [json.loads(line) for line in run("compare", *asked, "--json").stdout.splitlines()]
+    assert [(r["dialogue"], r["turn"], r["reference"]) for r in rounds] == [
+        (0, 0, "반가워"),
+        (0, 1, None),
+        (1, 0, None),
+    ]
+    assert [r["replies"][1]["text"] for r in rounds] == [line[4] for line in lines[1::2]]
+    assert [r["label"] for r in rounds[0]["replies"]] == ["retrieval", "gpt"]
+    assert not History().conversations()
+
+
+def test_prompts_come_from_standard_input_too(run: Run) -> None:
+    done = run("compare", "--prompts", "-", "--temperature", "0", stdin="안녕\n\n뭐해\n")
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["안녕", "안녕", "뭐해", "뭐해"]
+
+
+def test_no_crisis_line_reaches_a_model_through_any_backend(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [t for half in ("dev", "test") for t, label in labelled_lines("crisis", half) if label != "none"]
+    recognised = [line for line in lines if crisis(line)]
+    assert len(recognised) > 200
+
+    def never(self: object, *args: object) -> Any:
+        raise AssertionError("a crisis line reached a backend")
+
+    backends: dict[str, Backend] = {}
+    for name in backend_names():
+        backend = import_backend(name)
+        for road in ("stream", "reply_many"):
+            monkeypatch.setattr(backend, road, never)
+        backends[name] = backend.__new__(backend)
+    assert {"retrieval", "gpt", "remote"} <= set(backends)
+    rounds = compare_prompts(backends, [[Prompt(line)] for line in recognised])
+    assert {reply.backend for asked in rounds for reply in asked.replies.values()} == {"safety"}
+
+
+def test_standings_are_counted_from_the_history(run: Run) -> None:
+    done = run("compare", "--standings")
+    assert done.returncode == 1 and "--vote" in done.stderr and done.stdout == ""
+    history = History()
+    for _ in range(5):
+        left, right = Session(Echo(), history), Session(Echo(), history)
+        for session in (left, right):
+            session.ask("안녕")
+        number = left.turn_id(left.conversation.turns[0])
+        assert number is not None
+        history.add_vote(number, left.conversation, right.conversation, ("gpt", "retrieval"), "left")
+    history.close()
+    found = json.loads(run("compare", "--standings", "--json").stdout)
+    assert {one["label"]: one["wins"] for one in found["all"]["contenders"]} == {"gpt": 5, "retrieval": 0}
+    assert "gpt" in run("compare", "--standings").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["안녕", "--backends", "retrieval"], 2, "--backends"),
+        (["안녕", "--backends", "retrieval,nothing"], 2, "nothing"),
+        (["안녕", "--backends", "retrieval,gpt:없는것"], 1, "없는것"),
+        (["안녕", "--backends", "retrieval:없는것,gpt"], 1, "없는것"),
+        (["안녕", "--backends", "gpt:a,gpt:b", "--model", "c"], 2, "--model"),
+        (["안녕", "--scorer", "bm25"], 2, "scorer"),
+        ([], 2, "chatbot compare"),
+        (["안녕", "--vote"], 2, "--vote"),
+        (["--vote"], 2, "터미널"),
+        (["안녕", "--vote", "--no-history"], 2, "--no-history"),
+        (["안녕", "--vote", "--json"], 2, "--json"),
+        (["안녕", "--vote", "--report", "a.html"], 2, "--report"),
+        (["안녕", "--prompts", "a.txt"], 2, "--prompts"),
+        (["--prompts", "a.txt", "--vote"], 2, "--sheet"),
+        (["--prompts", "없는파일.txt"], 1, "없는파일.txt"),
+        (
+            ["--prompts", "없는파일.txt", "--backends", "retrieval,gpt,gpt:x", "--sheet", "a.csv"],
+            2,
+            "--sheet",
+        ),
+        (["안녕", "--sheet", "a.csv"], 2, "--sheet"),
+        (["안녕", "--standings"], 2, "--standings"),
+        (["--standings", "--prompts", "a.txt"], 2, "--prompts"),
+        (["--standings", "--vote"], 2, "--vote"),
+        (["--standings", "--report", "a.html"], 2, "--report"),
+        (["--standings", "--seed", "1"], 2, "--standings"),
+        (["안녕", "--report", "/dev/null/a.html"], 1, "--report /dev/null/a.html"),
+    ],
+)
+def test_wrong_use_gets_one_sentence_and_a_code(run: Run, arguments: list[str], code: int, says: str) -> None:
+    done = run("compare", *arguments)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and (done.stdout == "" or "/dev/null" in says)

@@ -36,23 +36,26 @@ class Slow(Backend):
 
 
 class Terminal:
-    """A talk in a pseudo-terminal, and what a person would see of it."""
+    """A command in a pseudo-terminal, and what a person would see of it."""
 
-    def __init__(self, home: Path, *arguments: str, path: str = "") -> None:
+    def __init__(
+        self, home: Path, *arguments: str, path: str = "", command: str = "talk", columns: int = COLUMNS
+    ) -> None:
+        self._columns = columns
         self.child = pexpect.spawn(
             sys.executable,
-            ["-m", "chatbot", "talk", *arguments],
+            ["-m", "chatbot", command, *arguments],
             cwd=str(ROOT),
             env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color", "PYTHONPATH": path},
-            dimensions=(ROWS, COLUMNS),
+            dimensions=(ROWS, columns),
             timeout=60,
         )
-        self._screen = pyte.HistoryScreen(COLUMNS, ROWS, history=1000)
+        self._screen = pyte.HistoryScreen(columns, ROWS, history=1000)
         self._stream = pyte.ByteStream(self._screen)
 
     def text(self) -> str:
         # A double-width character leaves an empty cell behind it.
-        lines = ["".join(self._screen.buffer[y][x].data for x in range(COLUMNS)) for y in range(ROWS)]
+        lines = ["".join(self._screen.buffer[y][x].data for x in range(self._columns)) for y in range(ROWS)]
         return "\n".join(line.rstrip() for line in lines)
 
     def wait(self, found: Callable[[str], object] | str, seconds: float = 60) -> str:

@@ -227,7 +227,7 @@ def print_rounds(rounds: Sequence[Round]) -> None:
     console = output(soft_wrap=False)
     for asked in rounds:
         print_question(console, asked.question)
-        print_columns(console, [_finished(label, reply) for label, reply in asked.replies.items()])
+        print_columns(console, [answer_panel(label, reply) for label, reply in asked.replies.items()])
 
 
 def print_question(console: Console, question: str) -> None:
@@ -255,12 +255,13 @@ def _fits(console: Console, columns: int) -> bool:
 def _side_by_side(panels: Sequence[RenderableType]) -> Table:
     columns = Table.grid(expand=True)
     for _ in panels:
-        columns.add_column(ratio=1)
+        columns.add_column(ratio=1, overflow="fold")  # Rich cuts syllables where it does not fold
     columns.add_row(*panels)
     return columns
 
 
-def _finished(label: str, reply: Reply) -> Panel:
+def answer_panel(label: str, reply: Reply) -> Panel:
+    """Return a finished answer in a frame, with what is known about it."""
     return _panel(label, plain(reply.text), _facts(label, reply))
 
 
