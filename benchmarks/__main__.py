@@ -59,6 +59,7 @@ def main() -> None:
         )
         first_and_tenth()
         tokens_per_second()
+        batches()
         history_search(Path(home))
         import_export(Path(home))
         fine_tuning()
@@ -140,6 +141,47 @@ def tokens_per_second() -> None:
     for device in devices[1:]:
         equal = sum(a == b for a, b in zip(greedy["cpu"], greedy[device], strict=True))
         print(f"greedy float32 replies on {device} equal to the CPU's: {equal}/{len(asked)}")
+
+
+def batches(count: int = 200) -> None:
+    """Print how long answering many prompts takes in batches beside one by one, by conversations of one turn.
+
+    GPT takes the likeliest token in float32, so that both roads can be compared word by word.
+    """
+    import torch
+
+    from chatbot import Session, open_backend
+    from chatbot.dialogue import Conversation
+    from chatbot.knowledge import labelled_lines, prompts
+    from chatbot.session import ask_together
+
+    unseen = [text for text, _ in labelled_lines("unseen", "test")]
+    texts = [*prompts("dev"), *prompts("test"), *unseen][:count]
+    backends = {
+        "retrieval": open_backend("retrieval"),
+        "gpt": open_backend("gpt", device="cpu", temperature=0, dtype=torch.float32),
+    }
+    total = [0.0, 0.0]
+    for name, backend in backends.items():
+        Session(backend).ask(texts[0])
+
+        def sessions(backend: Any = backend) -> list[Session]:
+            # Retrieval turns its answers by the conversation's name.
+            return [Session(backend, conversation=Conversation(id=f"talk{n}")) for n in range(count)]
+
+        started = time.perf_counter()
+        single = [session.ask(text).text for session, text in zip(sessions(), texts, strict=True)]
+        between = time.perf_counter()
+        together = [reply.text for reply in ask_together(sessions(), texts)]
+        took = (between - started, time.perf_counter() - between)
+        total = [sum(pair) for pair in zip(total, took, strict=True)]
+        equal = sum(a == b for a, b in zip(single, together, strict=True))
+        print(
+            f"{count} prompts to {name}: {took[0]:.2f} s one by one, {took[1]:.2f} s in batches "
+            f"({took[0] / took[1]:.1f} times), {equal} replies the same"
+        )
+    gain = total[0] / total[1]
+    print(f"  to both: {gain:.1f} times (limit 2.5, {'ok' if gain >= 2.5 else 'BELOW THE LIMIT'})")
 
 
 def history_search(home: Path, turns: int = 100_000) -> None:
