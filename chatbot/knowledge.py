@@ -175,6 +175,11 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
     ]
 
 
+def load_listening() -> list[tuple[list[Turn], Style | None]]:
+    """Load what a good listener says: plain replies that fit whatever is much like what was said."""
+    return load_dialogues(data_dir() / "dialogues" / "listening")
+
+
 def load_taught() -> Knowledge:
     """Load what was taught with ``/teach``; empty where nothing was."""
     path = taught_path()

@@ -16,11 +16,14 @@ from chatbot import dialogue
 from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
 from chatbot.knowledge import (
+    Answers,
     DataError,
+    Entry,
     Knowledge,
     held_out_dialogues,
     load_dialogues,
     load_knowledge,
+    load_listening,
     personal_dataset,
 )
 from chatbot.models.encoder import load_encoder
@@ -39,6 +42,7 @@ _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
 _SHOTS = (0, 0, 1, 1, 2, 3)  # how many examples stand before a pair, drawn from these
 _SAME_INTENT = 0.3  # share of pairs whose own intent may be among the examples: those need only be repeated
 _NEAREST = 40  # questions looked at for examples
+_SOUGHT_TOGETHER = 512  # conversations whose examples are sought at a time
 
 
 class Conversation(NamedTuple):
@@ -153,43 +157,71 @@ def own_conversations(seed: int) -> Iterator[Conversation]:
             yield Conversation(turns, style, speaker)
 
 
-def with_examples(conversations: Sequence[Conversation], seed: int) -> list[Conversation]:
-    """Return pairs with the nearest other questions and their answers before them, the nearest last.
+def with_examples(
+    conversations: Sequence[Conversation], pool: Sequence[Entry], seed: int
+) -> list[Conversation]:
+    """Return conversations with the nearest other questions of ``pool`` and their answers before them.
 
     So a model learns what examples are for (retrieval-augmented fine-tuning, Zhang et al. 2024,
-    arXiv:2403.10131). Dialogues, and some of the pairs, stay as they are.
+    arXiv:2403.10131). The nearest stands last. Some conversations stay as they are.
     """
     rng = random.Random(seed)
-    entries = [entry for entry in load_knowledge().entries if not entry.context]
     encoder = load_encoder()
-    known = encoder.encode([entry.question for entry in entries])
+    known = encoder.encode([entry.question for entry in pool])
+    asked = encoder.encode([conversation.turns[-2].text for conversation in conversations])
     shown: list[Conversation] = []
-    alone = [c for c in conversations if len(c.turns) == 2 and c.speaker is None]
-    asked = encoder.encode([c.turns[0].text for c in alone])
-    sources = {
-        (answer, style): entry.answers.source
-        for entry in entries for style in _STYLES for answer in entry.answers.in_style(style)
-    }  # fmt: skip
-    for start in range(0, len(alone), 512):
-        scores = asked[start : start + 512] @ known.T
+    for start in range(0, len(conversations), _SOUGHT_TOGETHER):
+        scores = asked[start : start + _SOUGHT_TOGETHER] @ known.T
         nearest = np.argpartition(-scores, _NEAREST, axis=1)[:, :_NEAREST]
-        for c, row, places in zip(alone[start : start + 512], scores, nearest, strict=True):
-            style = c.style or reply_style(dialogue.Conversation(turns=c.turns[:1]))
-            own = sources.get((c.turns[1].text, style))
-            apart = rng.random() >= _SAME_INTENT
-            used = {own} if apart else set()
-            found: list[Exchange] = []
-            wanted = rng.choice(_SHOTS)
-            for place in places[np.argsort(-row[places])]:
-                entry = entries[int(place)]
-                known_already = same_words(entry.question) == same_words(c.turns[0].text)
-                if len(found) == wanted or known_already or entry.answers.source in used:
-                    continue
-                used.add(entry.answers.source)
-                found.append(Exchange(entry.question, rng.choice(entry.answers.in_style(style))))
-            shown.append(c._replace(examples=tuple(reversed(found))))
-    others = [c for c in conversations if not (len(c.turns) == 2 and c.speaker is None)]
-    return shown + others
+        part = conversations[start : start + _SOUGHT_TOGETHER]
+        for conversation, row, places in zip(part, scores, nearest, strict=True):
+            ranked = [pool[int(place)] for place in places[np.argsort(-row[places])]]
+            shown.append(conversation._replace(examples=tuple(_examples(conversation, ranked, rng))))
+    return shown
+
+
+def _examples(conversation: Conversation, ranked: Sequence[Entry], rng: random.Random) -> Iterator[Exchange]:
+    """Return a few exchanges of other questions, the first of ``ranked`` last."""
+    *before, said, reply = conversation.turns
+    style = conversation.style or reply_style(dialogue.Conversation(turns=[*before, said]))
+    own = {e.answers.source for e in ranked if reply.text in e.answers.in_style(style)}
+    # What stands in an example need only be repeated: that is not to become a habit.
+    used = own if rng.random() >= _SAME_INTENT else set()
+    found: list[Exchange] = []
+    wanted = rng.choice(_SHOTS)
+    for entry in ranked:
+        fits = entry.answers.has_style(style) and entry.answers.source not in used
+        if len(found) < wanted and fits and same_words(entry.question) != same_words(said.text):
+            used = used | {entry.answers.source}
+            found.append(Exchange(entry.question, rng.choice(entry.answers.in_style(style))))
+    return reversed(found)
+
+
+def pairs_with_examples(seed: int) -> list[Conversation]:
+    """Return our pairs, in every speech level, with others before them as examples."""
+    knowledge = load_knowledge()
+    pool = [entry for entry in knowledge.entries if not entry.context]
+    return with_examples(list(_pairs(knowledge, random.Random(seed))), pool, seed)
+
+
+def listening_with_examples(seed: int) -> list[Conversation]:
+    """Return what a good listener says to our lines, with others before it as examples."""
+    rng = random.Random(seed)
+    told = [Conversation(turns, style) for turns, style in load_listening()]
+    pool = [
+        Entry(c.turns[-2].text, Answers(str(number), *_by_style(c.turns[-1].text, c.style)))
+        for number, c in enumerate(told)
+    ]
+    slipped = [c._replace(turns=_with_slips(c.turns, rng)) if rng.random() < _NOISE else c for c in told]
+    return with_examples(slipped, pool, seed)
+
+
+def _by_style(text: str, style: Style | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return ((text,) if style != "casual" else ()), ((text,) if style != "polite" else ())
+
+
+def _with_slips(turns: Sequence[Turn], rng: random.Random) -> list[Turn]:
+    return [replace(turn, text=noisy(turn.text, rng)) if turn.role == "user" else turn for turn in turns]
 
 
 def _pairs(knowledge: Knowledge, rng: random.Random, noise: float = _NOISE) -> Iterator[Conversation]:

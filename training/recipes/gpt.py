@@ -10,6 +10,7 @@ that ships.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -21,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from chatbot import __version__
 from chatbot.errors import UsageError
-from chatbot.knowledge import load_knowledge
+from chatbot.knowledge import load_dialogues, load_knowledge
 from chatbot.models.checkpoint import (
     load_model,
     load_tokenizer,
@@ -33,7 +34,13 @@ from chatbot.models.generator import Generator
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, settle_generation, token_costs, train_on
 from training.corpora import CHAT, Layout, pretraining_lines, text_layout
-from training.dialogues import Conversation, corpora_conversations, own_conversations, with_examples
+from training.dialogues import (
+    Conversation,
+    corpora_conversations,
+    listening_with_examples,
+    own_conversations,
+    pairs_with_examples,
+)
 from training.loop import Spent, fit
 from training.muon import Muon
 from training.recipes import steps as common
@@ -92,8 +99,10 @@ class Recipe(common.Recipe):
     conversations: int | None = None  # of an epoch; all
     # then our own again, learning from the replies alone: what to say to what was said
     reply_epochs: int = 4
-    # then again with retrieved examples before them
+    # then with retrieved examples: of our pairs this share, attentive replies so many times, dialogues once
     shots_epochs: int = 1
+    shots_pairs: float = 0.25
+    shots_listening: int = 5
     sampling_temperature: float = 0.3
 
 
@@ -110,6 +119,7 @@ SIZES = {
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
+        shots_listening=1,
     ),
 }  # fmt: skip
 
@@ -226,13 +236,20 @@ def reply(job: Job[Recipe]) -> dict[str, Any]:
 
 
 def shots(job: Job[Recipe]) -> dict[str, Any]:
-    """Go on with examples before our pairs, so that few-shot prompts mean something to the model."""
+    """Go on with examples before our pairs, so that few-shot prompts mean something to the model.
+
+    Most of what it reads is plain, attentive replies: what it says where it understands only roughly.
+    """
     recipe = job.recipe
-    every = [own_conversations(recipe.seed + 200 + epoch) for epoch in range(recipe.shots_epochs)]
-    epochs = [
-        with_examples(list(islice(own, recipe.conversations)), recipe.seed + epoch)
-        for epoch, own in enumerate(every)
-    ]
+    epochs = []
+    for epoch in range(recipe.shots_epochs):
+        seed = recipe.seed + 200 + 10 * epoch
+        rng = random.Random(seed)
+        pairs = pairs_with_examples(seed)
+        dialogues = [Conversation(turns, style) for turns, style in load_dialogues()]
+        heard = [c for draw in range(recipe.shots_listening) for c in listening_with_examples(seed + draw)]
+        own = [*rng.sample(pairs, int(len(pairs) * recipe.shots_pairs)), *dialogues, *heard]
+        epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
     spent = _train(job, "reply", "shots", epochs, whole=False)
     return {**_facts(spent), "epochs": recipe.shots_epochs}
 
@@ -347,7 +364,7 @@ STEPS: list[Step[Recipe]] = [
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
     Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues")),
     Step("reply", reply, ("reply_epochs",), data=("qa", "dialogues")),
-    Step("shots", shots, ("shots_epochs",), data=("qa", "dialogues")),
+    Step("shots", shots, ("shots_epochs", "shots_pairs", "shots_listening"), data=("qa", "dialogues")),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),
 ]
