@@ -65,7 +65,8 @@ class Reply:
     """A finished answer.
 
     ``score`` lies in 0..1 where the backend can judge itself; ``candidates`` are ordered best
-    first; ``seconds`` is the time the answer took; ``tokens`` how many were generated.
+    first; ``seconds`` is the time the answer took; ``tokens`` how many were generated; ``reason`` says
+    why this one was chosen, where there was a choice.
     """
 
     text: str
@@ -75,6 +76,7 @@ class Reply:
     candidates: tuple[Candidate, ...] = ()
     seconds: float | None = None
     tokens: int | None = None
+    reason: str | None = None
 
 
 class Backend(Protocol):

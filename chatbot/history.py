@@ -327,6 +327,7 @@ def _record(row: dict[str, Any]) -> Record:
             candidates=tuple(Candidate(*c) for c in json.loads(row["candidates"] or "[]")),
             seconds=row["seconds"],
             tokens=row["tokens"],
+            reason=row["reason"],
         )
     return Record(row["id"], row["conversation"], turn, bool(row["undone"]), reply)
 
@@ -339,6 +340,7 @@ def _reply_columns(reply: Reply) -> dict[str, Any]:
         "candidates": json.dumps(reply.candidates, ensure_ascii=False),
         "seconds": reply.seconds,
         "tokens": reply.tokens,
+        "reason": reply.reason,
     }
 
 
@@ -413,6 +415,10 @@ def _migrate(db: sqlite_utils.Database) -> None:
         db.table("votes").create_index(["left_conversation"])
         db.table("votes").create_index(["right_conversation"])
 
+    @migrations()
+    def m003_reasons(db: sqlite_utils.Database) -> None:
+        db.table("turns").add_column("reason", str)
+
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -425,6 +431,7 @@ def _migrate(db: sqlite_utils.Database) -> None:
             # Two chats opened a new file at once: the slower one finds its tables made.
             if (
                 "already exists" not in str(error)
+                and "duplicate column" not in str(error)
                 and "UNIQUE" not in str(error)
                 and "locked" not in str(error)
             ):

@@ -20,6 +20,7 @@ from chatbot.style import Style, speech_level
 from chatbot.text import normalise, one_line, same_words
 
 TAUGHT = "taught"
+LISTENING = "listening"
 MAX_PERSONAL = 100_000  # pairs of a personal dataset that are searched; a minute or two to encode
 
 
@@ -175,9 +176,14 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
     ]
 
 
-def load_listening() -> list[tuple[list[Turn], Style | None]]:
+def load_listening() -> Knowledge:
     """Load what a good listener says: plain replies that fit whatever is much like what was said."""
-    return load_dialogues(data_dir() / "dialogues" / "listening")
+    return _load(LISTENING, _files(listening_dir()))
+
+
+def listening_dir() -> Path:
+    """Return the folder of the listener's replies, dialogues in the messages form."""
+    return data_dir() / "dialogues" / "listening"
 
 
 def load_taught() -> Knowledge:

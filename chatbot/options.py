@@ -29,6 +29,7 @@ ANSWER_OPTIONS = {
     "scorer": Annotated[str | None, typer.Option(help="점수 방식: fused, dense, tfidf")],
     "persona": Annotated[str | None, typer.Option(help="배운 모델이 따라 할 사람")],
     "device": Device,
+    "shots": Annotated[int | None, typer.Option(help="hybrid: GPT에게 보여 줄 예시 수 (0, 1, 2...)")],
     "seed": Annotated[int | None, typer.Option(help="생성의 난수 씨앗")],
     "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],
     "top_p": Annotated[float | None, typer.Option(help="생성의 top-p")],

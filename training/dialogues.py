@@ -21,9 +21,9 @@ from chatbot.knowledge import (
     Entry,
     Knowledge,
     held_out_dialogues,
+    listening_dir,
     load_dialogues,
     load_knowledge,
-    load_listening,
     personal_dataset,
 )
 from chatbot.models.encoder import load_encoder
@@ -207,7 +207,7 @@ def pairs_with_examples(seed: int) -> list[Conversation]:
 def listening_with_examples(seed: int) -> list[Conversation]:
     """Return what a good listener says to our lines, with others before it as examples."""
     rng = random.Random(seed)
-    told = [Conversation(turns, style) for turns, style in load_listening()]
+    told = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
     pool = [
         Entry(c.turns[-2].text, Answers(str(number), *_by_style(c.turns[-1].text, c.style)))
         for number, c in enumerate(told)

@@ -22,6 +22,7 @@ GROUP = "chatbot.backends"
 _BUILT_IN = {
     "retrieval": "chatbot.backends.retrieval:RetrievalBackend",
     "gpt": "chatbot.backends.gpt:GptBackend",
+    "hybrid": "chatbot.backends.hybrid:HybridBackend",
     "remote": "chatbot.backends.remote:RemoteBackend",
 }
 

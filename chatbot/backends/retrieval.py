@@ -23,14 +23,26 @@ from chatbot.text import one_line
 
 Ranked = list[tuple[float, Entry]]  # best first
 
+KEPT_CANDIDATES = 5
+OFFERED = 2  # questions named when the bot does not know
+_RANKED = 50  # entries looked at more closely
+_TOGETHER = 32  # utterances searched for at a time: each holds its cosines with every entry
+# An entry that can only answer in the other speech level must match this much better.
+_WRONG_STYLE = 0.15
+# So much better must the shipped set match to speak instead of the person imitated.
+_FAR_BETTER = 0.3
+# What somebody took the trouble to teach wins against what shipped and matches a little better.
+_TAUGHT = 0.1
+
 
 class Found(NamedTuple):
     """What was found for an utterance: entries, best first, and how to answer from them.
 
-    ``floor`` is the score under which the best is none; ``speaker`` is in whose name the answers are,
-    ``None``: the bot's own.
+    ``query`` is the utterance as it was looked up; ``floor`` is the score under which the best is none;
+    ``speaker`` is in whose name the answers are, ``None``: the bot's own.
     """
 
+    query: Query
     ranked: Ranked
     style: Style
     floor: float
@@ -45,18 +57,6 @@ class Found(NamedTuple):
     def known(self) -> bool:
         """Whether the best entry is near enough to answer."""
         return self.score >= self.floor
-
-
-KEPT_CANDIDATES = 5
-OFFERED = 2  # questions named when the bot does not know
-_RANKED = 50  # entries looked at more closely
-_TOGETHER = 32  # utterances searched for at a time: each holds its cosines with every entry
-# An entry that can only answer in the other speech level must match this much better.
-_WRONG_STYLE = 0.15
-# So much better must the shipped set match to speak instead of the person imitated.
-_FAR_BETTER = 0.3
-# What somebody took the trouble to teach wins against what shipped and matches a little better.
-_TAUGHT = 0.1
 
 
 class RetrievalBackend(Backend):
@@ -109,9 +109,12 @@ class RetrievalBackend(Backend):
         for first in range(0, len(conversations), _TOGETHER):
             started = time.perf_counter()
             together = conversations[first : first + _TOGETHER]
-            part = [self.answer(*both) for both in zip(together, self.search(together), strict=True)]
+            found = self.search(together)
+            part = list(map(self.answer, together, found))
+            self.speakers += [one.speaker for one in found]
             seconds = (time.perf_counter() - started) / len(part)
             replies += [replace(reply, seconds=seconds) for reply in part]
+        self.speaker = self.speakers[-1] if self.speakers else None
         return replies
 
     def search(self, conversations: Sequence[Conversation]) -> list[Found]:
@@ -126,7 +129,7 @@ class RetrievalBackend(Backend):
             [sorted(mine + rest, key=lambda pair: -pair[0]) for mine, rest in zip(taught, known, strict=True)]
             for known in (own, shipped)
         )
-        return list(map(self._better, styles, own, shipped))
+        return list(map(self._better, queries, styles, own, shipped))
 
     def candidates(self, conversation: Conversation, found: Found, count: int) -> list[Candidate]:
         """Return the best answers found, one of each kind, best first."""
@@ -137,8 +140,6 @@ class RetrievalBackend(Backend):
 
     def answer(self, conversation: Conversation, found: Found) -> Reply:
         """Return the best answer found, or an admission not to know."""
-        self.speaker = found.speaker
-        self.speakers.append(found.speaker)
         candidates = tuple(self.candidates(conversation, found, KEPT_CANDIDATES))
         text = candidates[0].text if found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
@@ -166,16 +167,16 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _better(self, style: Style, own: Ranked, shipped: Ranked) -> Found:
+    def _better(self, query: Query, style: Style, own: Ranked, shipped: Ranked) -> Found:
         """Return what to answer from.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
         floor = self.index.calibration.floor(self.scorer)
         if self.fallback is not None and (own[0][0] < floor or own[0][0] < shipped[0][0] - _FAR_BETTER):
-            return Found(shipped, style, self.fallback.calibration.floor(self.scorer), None)
+            return Found(query, shipped, style, self.fallback.calibration.floor(self.scorer), None)
         theirs = own[0][1] not in self.taught.entries
-        return Found(own, style, floor, self.knowledge.speaker if theirs else None)
+        return Found(query, own, style, floor, self.knowledge.speaker if theirs else None)
 
     def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
         """Return the best entries of an index for each query, with their scores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ SETTINGS = {
     "max_new_tokens": _Setting(int, lambda value: 1 <= value <= 4096, "1 이상 4096 이하의 정수"),
     "seed": _Setting(int, lambda value: 0 <= value < 2**63, "0 이상의 정수"),
 }
+# How many examples the hybrid backend shows; more than these only push the talk out of the prompt.
+SHOTS = {"shots": _Setting(int, lambda value: 0 <= value <= 8, "0 이상 8 이하의 정수")}
 
 
 def checked(name: str, value: Any) -> Any:
@@ -36,7 +38,7 @@ def checked(name: str, value: Any) -> Any:
     Raises:
         UsageError: it is no number, or one that makes no sense.
     """
-    setting = SETTINGS[name]
+    setting = (SETTINGS | SHOTS)[name]
     try:
         read = setting.read(value)
         if setting.allowed(read):
@@ -55,14 +57,12 @@ def all_checked(**given: Any) -> dict[str, Any]:
     return {name: checked(name, value) for name, value in given.items() if value is not None}
 
 
-def adjusted(backend: str, name: str, value: str) -> Any:
+def adjusted(backend: str, name: str, value: str, known: Iterable[str] = SETTINGS) -> Any:
     """Return the new value of a setting that a person changes while talking.
 
     Raises:
-        UsageError: the backend has no such setting, or as :func:`checked`.
+        UsageError: it is not among the ``known`` ones of the backend, or as :func:`checked`.
     """
-    if name not in SETTINGS:
-        raise UsageError(
-            f"{backend} 백엔드의 설정은 {', '.join(SETTINGS)}예요. '{name}'은(는) 바꿀 수 없어요."
-        )
+    if name not in known:
+        raise UsageError(f"{backend} 백엔드의 설정은 {', '.join(known)}예요. '{name}'은(는) 바꿀 수 없어요.")
     return checked(name, value)

@@ -1,0 +1,262 @@
+"""Hybrid: retrieval looks, GPT writes with what was found as examples, a reranker helps to choose.
+
+What retrieval is sure of is said outright. Else three kinds of candidates are weighed by the grade that
+people would give them: answers to what is nearest, plain replies of a good listener to what is nearest, and
+what GPT writes when it is shown some of these as examples.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from chatbot.backends.gpt import GptBackend
+from chatbot.backends.retrieval import Found, RetrievalBackend, one_an_answer
+from chatbot.backends.settings import adjusted, all_checked
+from chatbot.dialogue import Backend, Candidate, Conversation, Reply
+from chatbot.index import Index, open_index
+from chatbot.knowledge import load_listening
+from chatbot.models.encoder import Progress
+from chatbot.models.format import Exchange
+from chatbot.models.reranker import Reranker, context_text
+from chatbot.text import squeeze
+
+SHOTS = 2
+PROPOSALS = 4  # replies that GPT writes to each utterance
+LOOKED_AT = 8  # retrieved answers, and as many plain replies, that are weighed
+Kind = Literal["retrieved", "plain", "written"]
+_KOREAN: Mapping[Kind, str] = {"retrieved": "검색한 답", "plain": "맞장구", "written": "GPT가 쓴 답"}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How candidates are weighed, fitted on replies that people graded.
+
+    For each kind, ``weights`` are those of a constant, of the candidate's own score (of the search, or GPT's
+    confidence), of the reranker's, and of how strange the utterance is; the logistic function of the sum is
+    the grade to expect, in 0..1. From the search score ``confident`` on retrieval answers outright; where no
+    candidate reaches the grade ``worst``, the bot says that it does not know.
+    """
+
+    weights: Mapping[Kind, Sequence[float]] = field(
+        default_factory=lambda: {
+            "retrieved": (-6.0, 8.0, 0.0, 0.0),
+            "plain": (-6.0, 8.0, 0.0, 0.0),
+            "written": (-6.0, 8.0, 0.0, 0.0),
+        }
+    )
+    confident: float = 0.8
+    worst: float = 0.15
+
+    def grade(self, kind: Kind, own: float, fits: float, strangeness: float) -> float:
+        """Return the grade to expect of a candidate."""
+        constant, *rest = self.weights[kind]
+        odds = constant + sum(w * x for w, x in zip(rest, (own, fits, strangeness), strict=True))
+        return 1 / (1 + math.exp(-odds))
+
+
+class Proposal(NamedTuple):
+    """A candidate before it is weighed; ``own`` is its own score, ``tokens`` are those GPT wrote."""
+
+    kind: Kind
+    text: str
+    own: float
+    source: str
+    tokens: int | None = None
+
+
+class HybridBackend(Backend):
+    """Answers with the best of what was retrieved and what GPT makes of it.
+
+    ``speaker`` is in whose name the last answer came, ``None``: the bot's own; ``speakers`` those of the last
+    batch. Over a personal dataset the listener's plain replies are left out: nobody there speaks so.
+
+    Args:
+        model: the generator: a folder, a trained model's name or a hub id; the shipped GPT by default.
+        encoder: what embeds the pairs, named alike; the shipped encoder by default.
+        data: a file or dataset of pairs; the shipped set by default.
+        device: where the models run.
+        shots: how many retrieved pairs GPT is shown as examples: 0 is zero-shot, 1 one-shot.
+        seed, temperature, top_p, max_new_tokens, persona: as for the GPT backend.
+        reranker: what helps to choose, named like the encoder; the shipped one by default.
+        progress: called with ``(done, total)`` while an index is built.
+    """
+
+    name = "hybrid"
+
+    def __init__(
+        self,
+        model: str | None = None,
+        encoder: str | None = None,
+        data: str | None = None,
+        device: str = "auto",
+        shots: int | None = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_new_tokens: int | None = None,
+        persona: str | None = None,
+        reranker: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.shots: int = all_checked(shots=shots).get("shots", SHOTS)
+        self.retrieval = RetrievalBackend(encoder, data, device, progress=progress)
+        self.gpt = GptBackend(
+            model, device, seed=seed, temperature=temperature, top_p=top_p,
+            max_new_tokens=max_new_tokens, persona=persona,
+        )  # fmt: skip
+        self.reranker = Reranker(reranker, device)
+        self.decision = Decision(**self.reranker.decision)
+        self.listening: Index | None = None
+        if self.retrieval.knowledge.speaker is None:
+            self.listening = open_index(load_listening(), self.retrieval.encoder, progress)
+        self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.gpt.notes, *self.reranker.notes]))
+        self.speaker: str | None = None
+        self.speakers: list[str | None] = []
+
+    def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+        """Yield the answer in one piece, then the :class:`Reply` with all its candidates."""
+        (reply,) = self.reply_many([conversation])
+        yield reply.text
+        yield reply
+
+    def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Answer several conversations in batches; ``seconds`` is each one's share of the time."""
+        self.speakers = []
+        if not conversations:
+            return []
+        started = time.perf_counter()
+        found = self.retrieval.search(conversations)
+        unsure = [i for i, one in enumerate(found) if not self.sure(one)]
+        proposals = self.proposals([conversations[i] for i in unsure], [found[i] for i in unsure])
+        proposed = dict(zip(unsure, proposals, strict=True))
+        replies = [
+            self._chosen(conversation, one, proposed[i])
+            if i in proposed
+            else self._outright(conversation, one)
+            for i, (conversation, one) in enumerate(zip(conversations, found, strict=True))
+        ]
+        self.speaker = self.speakers[-1]
+        seconds = (time.perf_counter() - started) / len(replies)
+        return [replace(reply, seconds=seconds) for reply in replies]
+
+    def sure(self, found: Found) -> bool:
+        """Tell whether retrieval answers outright."""
+        return found.score >= max(self.decision.confident, found.floor)
+
+    def proposals(
+        self, conversations: Sequence[Conversation], found: Sequence[Found]
+    ) -> list[list[Proposal]]:
+        """Return what may be said in each conversation, every text once."""
+        if not conversations:
+            return []
+        plain = self._plain(found)
+        examples = [self._examples(*both) for both in zip(found, plain, strict=True)]
+        written = self.gpt.propose(conversations, [shown for shown, _ in examples], PROPOSALS)
+        proposals = []
+        for conversation, one, replies, (_, source), texts in zip(
+            conversations, found, plain, examples, written, strict=True
+        ):
+            retrieved = self.retrieval.candidates(conversation, one, LOOKED_AT)
+            every = [Proposal("retrieved", c.text, c.score, c.source) for c in retrieved]
+            every += replies
+            every += [Proposal("written", g.text, g.confidence or 0.0, source, len(g.ids)) for g in texts]
+            unique: dict[str, Proposal] = {}
+            for proposal in every:
+                unique.setdefault(squeeze(proposal.text) or proposal.text, proposal)
+            proposals.append(list(unique.values()))
+        return proposals
+
+    def weighed(
+        self, conversation: Conversation, found: Found, proposals: Sequence[Proposal]
+    ) -> list[tuple[float, Proposal]]:
+        """Return the proposals with the grade to expect of each, the best first.
+
+        What was said already, or asked to be replaced, stands behind what was not.
+        """
+        context = context_text(conversation.turns)
+        fits = self.reranker.score([context] * len(proposals), [p.text for p in proposals])
+        strangeness = found.query.strangeness
+        graded = [
+            (self.decision.grade(p.kind, p.own, float(fit), strangeness), p)
+            for p, fit in zip(proposals, fits, strict=True)
+        ]
+        said = conversation.used()
+        return sorted(graded, key=lambda pair: (said.count(pair[1].text), -pair[0]))
+
+    def _plain(self, found: Sequence[Found]) -> list[list[Proposal]]:
+        """Return the listener's replies to what is nearest, in the speech level asked for."""
+        if self.listening is None:
+            return [[] for _ in found]
+        proposals = []
+        for one, similar in zip(found, self.listening.look_up([f.query for f in found]), strict=True):
+            scores = self.listening.score(similar)
+            ranked = [(float(scores[i]), self.listening.entries[i]) for i in scores.argsort()[::-1]]
+            suited = [(score, e) for score, e in ranked[: 8 * LOOKED_AT] if e.answers.has_style(one.style)]
+            proposals.append(
+                [
+                    Proposal("plain", entry.answers.in_style(one.style)[0], score, entry.question)
+                    for score, entry in suited[:LOOKED_AT]
+                ]
+            )
+        return proposals
+
+    def _examples(self, found: Found, plain: Sequence[Proposal]) -> tuple[list[Exchange], str]:
+        """Return the nearest pairs, the nearest last, beside what is to be answered; and a name for them."""
+        nearest = [Exchange(p.source, p.text) for p in plain]
+        if not nearest:
+            suited = [pair for pair in found.ranked if pair[1].answers.has_style(found.style)]
+            nearest = [
+                Exchange(entry.question, entry.answers.in_style(found.style)[0])
+                for _, entry in one_an_answer(suited, self.shots)
+            ]
+        shown = nearest[: self.shots][::-1]
+        asked = ", ".join(example.question for example in shown)
+        return shown, f"예시 {len(shown)}개" + (f" ← {asked}" if asked else "")
+
+    def _outright(self, conversation: Conversation, found: Found) -> Reply:
+        self.speakers.append(found.speaker)
+        reply = self.retrieval.answer(conversation, found)
+        limit = max(self.decision.confident, found.floor)
+        reason = f"검색한 답을 바로 골랐어요: 검색 점수 {found.score:.3f}, 기준 {limit:.3f}."
+        return replace(reply, backend=self.name, model=self._model, reason=reason)
+
+    def _chosen(self, conversation: Conversation, found: Found, proposals: Sequence[Proposal]) -> Reply:
+        """Return the best candidate, or an admission not to know."""
+        ranked = self.weighed(conversation, found, proposals)
+        grade, best = ranked[0]
+        candidates = tuple(Candidate(p.text, g, f"{_KOREAN[p.kind]} · {p.source}") for g, p in ranked)
+        if grade < self.decision.worst:
+            self.speakers.append(None)
+            text = self.retrieval.admission(conversation, found)
+            limit = self.decision.worst
+            reason = f"모른다고 했어요: 가장 나은 후보의 점수 {grade:.3f}, 기준 {limit:.3f}."
+            return Reply(text, self.name, self._model, grade, candidates, reason=reason)
+        speakers = {"retrieved": found.speaker, "plain": None, "written": self.gpt.speaker}
+        self.speakers.append(speakers[best.kind])
+        reason = f"후보 {len(ranked)}개 가운데 {_KOREAN[best.kind]}을(를) 골랐어요: 점수 {grade:.3f}."
+        return Reply(best.text, self.name, self._model, grade, candidates, tokens=best.tokens, reason=reason)
+
+    @property
+    def _model(self) -> str:
+        return f"{self.retrieval.encoder.name}+{self.gpt.generator.name}"
+
+    def teach(self, question: str, answer: str) -> None:
+        """Answer ``question`` with ``answer`` from now on, in this and every later conversation."""
+        self.retrieval.teach(question, answer)
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What ``/set`` can change."""
+        return {"shots": self.shots, **self.gpt.settings}
+
+    def adjust(self, name: str, value: str) -> None:
+        """Change how many examples are shown, or how tokens are chosen."""
+        chosen = adjusted(self.name, name, value, self.settings)
+        if name == "shots":
+            self.shots = chosen
+        else:
+            self.gpt.adjust(name, value)
