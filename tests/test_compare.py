@@ -12,6 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from chatbot import safety
 from chatbot.backends import _factory as import_backend
 from chatbot.backends import backend_names
 from chatbot.comparison import (
@@ -27,7 +28,6 @@ from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
 from chatbot.history import History
 from chatbot.knowledge import labelled_lines
-from chatbot.safety import crisis
 from chatbot.screens.compare import answer_panel, print_columns
 from chatbot.session import Session
 from tests.conftest import Run
@@ -160,18 +160,20 @@ def test_answers_stand_in_columns_of_which_nothing_is_cut() -> None:
             words, "retrieval", "encoder", 0.8, (Candidate("쉬어.", 0.8, "tired ← 피곤해"),), 0.01
         ),
         "gpt:아주긴이름을가진모델이름이에요정말로": Reply("고생했어.", "gpt", "small", 0.2, (), 0.5, 10),
-        "hybrid": Reply("푹 쉬어.", "hybrid"),
+        "hybrid": Reply("푹 쉬어.", "hybrid", reason="검색이 자신 있어서"),
+        "safety": Reply("여기 있어요.", safety.BACKEND, "suicide"),
     }
-    for width, side_by_side in ((140, True), (80, True), (78, True), (77, False), (50, False)):
+    for width, side_by_side in ((140, True), (104, True), (103, False), (50, False)):
         file = io.StringIO()
         console = Console(file=file, width=width, markup=False, highlight=False)
         print_columns(console, [answer_panel(label, reply) for label, reply in replies.items()])
         lines = file.getvalue().splitlines()
         assert all(cell_len(line) <= width for line in lines) and "…" not in file.getvalue()
-        assert any("retrieval" in line and "hybrid" in line for line in lines) is side_by_side
+        assert any("retrieval" in line and "safety" in line for line in lines) is side_by_side
         first = [line.split("│")[1] for line in lines if line.startswith("│")]
         assert "".join(words.split()) in "".join("".join(first).split())
         assert "20토큰/초" in file.getvalue() and "피곤해" in file.getvalue()
+        assert "자신" in file.getvalue() and "suicide" not in file.getvalue()
 
 
 def test_compare_in_a_pipe_and_as_json(run: Run) -> None:
@@ -235,7 +237,7 @@ def test_no_crisis_line_reaches_a_model_through_any_backend(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [t for half in ("dev", "test") for t, label in labelled_lines("crisis", half) if label != "none"]
-    recognised = [line for line in lines if crisis(line)]
+    recognised = [line for line in lines if safety.crisis(line)]
     assert len(recognised) > 200
 
     def never(self: object, *args: object) -> Any:

@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from chatbot import safety
 from chatbot.backends import OpeningBackend, opened
 from chatbot.comparison import Round, snapshot
 from chatbot.dialogue import Conversation, Reply
@@ -274,7 +275,12 @@ def _panel(title: str, body: Text, below: Text) -> Panel:
 
 
 def _facts(label: str, reply: Reply) -> Text:
-    """Return model, time, speed and score of an answer and, where it was found, the question it answers."""
+    """Return model, time, speed and score of an answer and, where it was found, the question it answers.
+
+    Nothing where a person in need was helped: figures would be cold comfort.
+    """
+    if reply.backend == safety.BACKEND:
+        return plain("")
     facts = [reply.model] if reply.model and reply.model not in label else []
     if reply.seconds is not None:
         facts.append(f"{reply.seconds:.3f}초")
@@ -285,8 +291,9 @@ def _facts(label: str, reply: Reply) -> Text:
     if reply.tokens and reply.seconds:
         facts.append(f"{reply.tokens / reply.seconds:.0f}토큰/초")
     below = plain(" · ".join(facts), "dim")
-    if reply.candidates:
-        below = Text.assemble(below, "\n", plain(reply.candidates[0].source, "dim"))
+    for line in (reply.reason, reply.candidates[0].source if reply.candidates else None):
+        if line:
+            below = Text.assemble(below, "\n", plain(line, "dim"))
     return below
 
 
