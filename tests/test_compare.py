@@ -249,7 +249,7 @@ def test_no_crisis_line_reaches_a_model_through_any_backend(
         for road in ("stream", "reply_many"):
             monkeypatch.setattr(backend, road, never)
         backends[name] = backend.__new__(backend)
-    assert {"retrieval", "gpt", "remote"} <= set(backends)
+    assert {"retrieval", "gpt", "hybrid", "remote"} <= set(backends)
     rounds = compare_prompts(backends, [[Prompt(line)] for line in recognised])
     assert {reply.backend for asked in rounds for reply in asked.replies.values()} == {"safety"}
 
