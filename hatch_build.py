@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -23,15 +22,20 @@ class IndexHook(BuildHookInterface):
         sys.path.insert(0, self.root)
         try:
             from chatbot.index import Index, index_key, prebuilt_dir
-            from chatbot.knowledge import load_knowledge
+            from chatbot.knowledge import load_knowledge, load_listening
             from chatbot.models.encoder import load_encoder
         finally:
             sys.path.remove(self.root)
-        knowledge, encoder = load_knowledge(), load_encoder()
-        folder = prebuilt_dir() / index_key(knowledge, encoder)
-        if Index.load(folder, knowledge.entries, encoder) is None:
-            shutil.rmtree(folder.parent, ignore_errors=True)
-            self.app.display_info(f"Indexing {len(knowledge.entries)} questions")
-            Index.build(knowledge, encoder).save(folder)
-            for path in (folder.parent, *folder.rglob("*"), folder):
-                path.chmod(0o755 if Path(path).is_dir() else 0o644)
+        encoder = load_encoder()
+        wanted = {index_key(known, encoder): known for known in (load_knowledge(), load_listening())}
+        folder = prebuilt_dir()
+        for stale in folder.iterdir() if folder.is_dir() else ():
+            if stale.name not in wanted:
+                shutil.rmtree(stale)
+        for key, knowledge in wanted.items():
+            if Index.load(folder / key, knowledge.entries, encoder) is None:
+                self.app.display_info(f"Indexing {len(knowledge.entries)} questions")
+                folder.mkdir(parents=True, exist_ok=True)
+                Index.build(knowledge, encoder).save(folder / key)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)

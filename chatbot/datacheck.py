@@ -18,7 +18,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from chatbot.errors import ChatbotError
-from chatbot.knowledge import load_knowledge
+from chatbot.knowledge import LISTENING, load_knowledge
 from chatbot.models.encoder import Encoder, Progress
 from chatbot.overlap import SET_PHRASE, Overlap
 from chatbot.privacy import mask
@@ -39,6 +39,7 @@ TOPIC_RATIO = 4
 # Questions of two intents that the encoder cannot tell apart.
 NEAR_COSINE = 0.92
 HALVES = ("dev", "test")
+GRADES = range(4)
 LABELS = {
     "unseen": {"ood", "unseen"},
     "crisis": {*get_args(Danger), "none"},
@@ -155,6 +156,8 @@ class _Checker:
             self.follow_up(row, place)
         elif "messages" in row:
             self.dialogue(row, place)
+        elif "replies" in row:
+            self.rated(row, place)
         elif "label" in row:
             self.labelled(row, place, file)
         elif {"question", "answer"} <= row.keys():
@@ -226,6 +229,9 @@ class _Checker:
             self._half(meta, place)
             self.report.count("평가용 대화")
             return
+        if meta.get("topic") == LISTENING:
+            self.report.count("맞장구")
+            return
         self.report.count("대화")
         self.report.count("대화의 말", len(roles))
         if named:
@@ -238,6 +244,20 @@ class _Checker:
             self._text(message["content"], place)
         self.targets.append((place, row["target"]))
         self.report.count("이어지는 말")
+
+    def rated(self, row: dict[str, Any], place: str) -> None:
+        """Check replies that people graded; what a model wrote may be any nonsense."""
+        for text in row["said"]:
+            self._text(text, place)
+        if row.get("half") not in ("train", "dev"):
+            self.problem(place, "half는 train 또는 dev여야 해요.")
+        for reply in row["replies"]:
+            if reply["grade"] not in GRADES:
+                self.problem(place, f"grade {reply['grade']}: 0에서 3까지 써 주세요.")
+            if reply["kind"] != "written":
+                self._text(reply["content"], place)
+            self.report.count(f"ratings {reply['kind']}")
+        self.report.count("점수를 매긴 말")
 
     def labelled(self, row: dict[str, Any], place: str, file: Path) -> None:
         if file.parent.name == "eval" or "half" in row:

@@ -31,7 +31,7 @@ def test_ask_reads_standard_input_and_prints_candidates(run: Run) -> None:
 def test_ask_json_is_one_value_with_the_field_names_of_reply(run: Run) -> None:
     done = run("ask", "오늘 기분이 좋아", "--json", "-k", "2")
     reply = json.loads(done.stdout)
-    assert set(reply) == {"text", "backend", "model", "score", "candidates", "seconds", "tokens"}
+    assert set(reply) == {"text", "backend", "model", "score", "candidates", "seconds", "tokens", "reason"}
     assert reply["backend"] == "retrieval" and 0 <= reply["score"] <= 1
     assert [set(c) for c in reply["candidates"]] == [{"text", "score", "source"}] * 2
 

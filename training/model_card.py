@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chatbot import __version__
+from chatbot.models.checkpoint import describe
 
 # (corpus, licence, attribution) of everything the shipped encoder was trained on.
 ENCODER_SOURCES = (
@@ -130,6 +131,79 @@ Film reviews, news comments and petitions carry the views and biases of those wh
     (folder / "chatbot.json").write_text(
         json.dumps(description, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
     )
+
+
+def write_reranker_card(folder: Path, facts: dict[str, Any]) -> None:
+    """Write ``README.md`` and ``chatbot.json`` beside a reranker.
+
+    ``facts`` holds ``recipe``, ``training`` (steps, pairs, graded), ``decision`` and ``metrics``, as
+    :mod:`training.recipes.reranker` gives them.
+    """
+    metrics, spent, decision = facts["metrics"], facts["training"], facts["decision"]
+    sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in ENCODER_SOURCES)
+    weights = "\n".join(
+        f"| {kind} | {decision['rated'][kind]:,} | " + " | ".join(f"{weight:.2f}" for weight in row) + " |"
+        for kind, row in decision["weights"].items()
+    )
+    card = f"""---
+language: ko
+license: cc-by-sa-4.0
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+---
+
+# The small Korean reranker of chatbot {__version__}
+
+The encoder that ships with chatbot, taught by `training/recipes/reranker.py` to put a reply near what it
+answers: their cosine says how well one follows the other. The folder is a plain sentence-transformers
+checkpoint (float16); `onnx/sentence_int8.onnx` is the same model in 8 bits. The context is the last three turns,
+the last one first, with ` | ` between them.
+
+## Figures
+
+Finding the true next turn among {metrics["among"]}, the others drawn from other dialogues; our held-out dialogues, which
+nothing was trained on. Guessing finds {100 / metrics["among"]:.0f} %.
+
+| | dev ({metrics["contexts"]["dev"]} contexts) | test ({metrics["contexts"]["test"]}) |
+|---|---:|---:|
+| the reranker | {_pc(metrics["reranker"]["dev"])} | {_pc(metrics["reranker"]["test"])} |
+| the encoder's cosine, the same context | {_pc(metrics["encoder"]["dev"])} | {_pc(metrics["encoder"]["test"])} |
+| the encoder's cosine, the last turn alone | {_pc(metrics["encoder_last_turn"]["dev"])} | {_pc(metrics["encoder_last_turn"]["test"])} |
+
+## How the hybrid backend weighs candidates
+
+Logistic regressions on {sum(decision["rated"].values()):,} replies graded 0 to 3 (`data/ratings`), fitted by the step `decide`: the grade to
+expect of a candidate from its own score (of the search, or GPT's confidence), the reranker's and the strangeness of
+the utterance.
+
+| kind | graded | constant | own score | reranker | strangeness |
+|---|---:|---:|---:|---:|---:|
+{weights}
+
+Retrieval answers outright from a search score of {decision["confident"]:.3f}; under an expected grade of {decision["worst"]:.3f} the bot says
+that it does not know, which is the mean grade of saying so.
+
+## Training
+
+{spent["steps"]:,} steps on {spent["pairs"]:,} pairs of what follows what (multiple negatives ranking) and {spent["graded"]:,} graded replies
+(CoSENT), on {spent["machine"]}.
+
+| setting | value |
+|---|---|
+{_settings(facts["recipe"])}
+
+## Data
+
+What the encoder read, and:
+
+| source | licence | attribution |
+|---|---|---|
+{sources}
+
+The weights are under CC BY-SA 4.0, since some sources are share-alike.
+"""
+    described = {"training": spent, "decision": decision, "metrics": metrics, "recipe": facts["recipe"]}
+    describe(folder, "reranker", described, card)
 
 
 def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:

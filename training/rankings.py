@@ -22,12 +22,24 @@ GRADES = Path("ratings") / "replies.jsonl"
 _NOISE = 0.3  # share of contexts with typing noise
 
 
+class GradedReply(NamedTuple):
+    """A reply and its grade in 0..1.
+
+    ``kind`` is where it came from: ``retrieved``, ``plain``, ``written`` or ``admission``; ``own`` is GPT's
+    confidence in what it has written, where that was kept.
+    """
+
+    kind: str
+    text: str
+    grade: float
+    own: float | None = None
+
+
 class Graded(NamedTuple):
-    """A conversation up to a user's turn, replies to it, and the grade of each in 0..1."""
+    """A conversation up to a user's turn, and replies to it as people graded them."""
 
     turns: list[Turn]
-    replies: list[str]
-    grades: list[float]
+    replies: list[GradedReply]
 
 
 def graded(half: str) -> list[Graded]:
@@ -45,8 +57,11 @@ def graded(half: str) -> list[Graded]:
                     Turn("assistant" if number % 2 else "user", normalise(text))
                     for number, text in enumerate(row["said"])
                 ]
-                replies = [normalise(reply["content"]) for reply in row["replies"]]
-                found.append(Graded(turns, replies, [reply["grade"] / BEST for reply in row["replies"]]))
+                replies = [
+                    GradedReply(r["kind"], normalise(r["content"]), r["grade"] / BEST, r.get("own"))
+                    for r in row["replies"]
+                ]
+                found.append(Graded(turns, replies))
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{path} {line}번째 줄: 점수를 매긴 대답이 아니에요({error}). 줄을 고쳐 주세요."

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from chatbot.backends.gpt import GptBackend
@@ -153,7 +154,7 @@ class HybridBackend(Backend):
         """Return what may be said in each conversation, every text once."""
         if not conversations:
             return []
-        plain = self._plain(found)
+        plain = self.plain(found, LOOKED_AT)
         examples = [self._examples(*both) for both in zip(found, plain, strict=True)]
         written = self.gpt.propose(conversations, [shown for shown, _ in examples], PROPOSALS)
         proposals = []
@@ -187,19 +188,19 @@ class HybridBackend(Backend):
         said = conversation.used()
         return sorted(graded, key=lambda pair: (said.count(pair[1].text), -pair[0]))
 
-    def _plain(self, found: Sequence[Found]) -> list[list[Proposal]]:
-        """Return the listener's replies to what is nearest, in the speech level asked for."""
+    def plain(self, found: Sequence[Found], count: int) -> list[list[Proposal]]:
+        """Return the listener's ``count`` replies to what is nearest, in the speech level asked for."""
         if self.listening is None:
             return [[] for _ in found]
         proposals = []
         for one, similar in zip(found, self.listening.look_up([f.query for f in found]), strict=True):
             scores = self.listening.score(similar)
-            ranked = [(float(scores[i]), self.listening.entries[i]) for i in scores.argsort()[::-1]]
-            suited = [(score, e) for score, e in ranked[: 8 * LOOKED_AT] if e.answers.has_style(one.style)]
+            ranked = ((float(scores[i]), self.listening.entries[i]) for i in scores.argsort()[::-1])
+            suited = ((score, entry) for score, entry in ranked if entry.answers.has_style(one.style))
             proposals.append(
                 [
                     Proposal("plain", entry.answers.in_style(one.style)[0], score, entry.question)
-                    for score, entry in suited[:LOOKED_AT]
+                    for score, entry in islice(suited, count)
                 ]
             )
         return proposals

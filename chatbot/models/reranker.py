@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chatbot.dialogue import Turn
 from chatbot.models.checkpoint import read_description
-from chatbot.models.encoder import find_encoder, load_encoder
+from chatbot.models.encoder import encode_each, find_encoder, load_encoder
 from chatbot.resources import data_dir
 from chatbot.text import one_line
 
@@ -54,7 +55,7 @@ class Reranker:
         self._encoder = load_encoder(name_or_path, device)
         self.name, self.notes = self._encoder.name, self._encoder.notes
         folder = find_encoder(name_or_path)
-        self.decision = read_description(folder).get("decision", {}) if folder else {}
+        self.decision: dict[str, Any] = read_description(folder).get("decision", {}) if folder else {}
 
     def score(self, contexts: Sequence[str], replies: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the cosine of every context and its reply, float32 ``(n,)`` in -1..1."""
@@ -62,7 +63,7 @@ class Reranker:
         if not texts:
             return np.empty(0, dtype=np.float32)
         row = {text: number for number, text in enumerate(texts)}
-        vectors = self._encoder.encode(texts)
+        vectors = encode_each(self._encoder, texts)
         left = vectors[[row[context] for context in contexts]]
         right = vectors[[row[one_line(reply)] for reply in replies]]
         return np.einsum("nd,nd->n", left, right)

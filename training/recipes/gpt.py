@@ -101,8 +101,8 @@ class Recipe(common.Recipe):
     reply_epochs: int = 4
     # then with retrieved examples: of our pairs this share, attentive replies so many times, dialogues once
     shots_epochs: int = 1
-    shots_pairs: float = 0.25
-    shots_listening: int = 5
+    shots_pairs: float = 0.1
+    shots_listening: int = 3
     sampling_temperature: float = 0.3
 
 

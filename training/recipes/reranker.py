@@ -78,9 +78,7 @@ def follow(job: Job[Recipe]) -> dict[str, Any]:
         for pair in following(job.corpora, recipe.seed + epoch)[: recipe.pairs]
     ]
     grades = [
-        (context_text(g.turns), reply, grade)
-        for g in graded("train")
-        for reply, grade in zip(g.replies, g.grades, strict=True)
+        (context_text(g.turns), reply.text, reply.grade) for g in graded("train") for reply in g.replies
     ][: recipe.pairs]
     state = job.work / "follow-state" / job.identity
     trainer = SentenceTransformerTrainer(
@@ -143,6 +141,18 @@ def export(job: Job[Recipe]) -> dict[str, Any]:
     return {}
 
 
+def decide(job: Job[Recipe]) -> dict[str, Any]:
+    """Fit how the hybrid backend weighs its candidates, and write it beside the reranker."""
+    from chatbot.backends.hybrid import HybridBackend
+    from training.decision import fit_decision
+
+    backend = HybridBackend(device="cpu", reranker=str(job.out))
+    decision = fit_decision(backend, graded("train") + graded("dev"))
+    describe(job.out, "reranker", {"decision": decision}, "")
+    open_to_all(job.out)
+    return decision
+
+
 def measure(reranker: Reranker, encoder: Encoder, seed: int) -> dict[str, Any]:
     """Return how often each finds the true next turn among ten, in 0..1.
 
@@ -176,6 +186,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     facts = {
         "recipe": asdict(job.recipe),
         "training": job.facts("follow"),
+        "decision": job.facts("decide"),
         "metrics": measure(Reranker(job.out, "cpu"), load_encoder(None, "cpu"), job.recipe.seed),
     }
     write_reranker_card(job.out, facts)
@@ -192,6 +203,7 @@ STEPS: list[Step[Recipe]] = [
         ("qa", "dialogues", "ratings"),
     ),
     Step("export", export, ships=True),
+    Step("decide", decide, data=("qa", "dialogues", "ratings"), ships=True),
     Step("card", card, data=("eval",)),
 ]
 app = recipe_app("reranker", SIZES, STEPS, "함께 나가는 작은 한국어 재순위 모델을 인코더에서 만들기.")

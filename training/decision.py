@@ -1,0 +1,101 @@
+"""Fitting how the hybrid backend weighs its candidates, on replies that people graded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+
+from chatbot.backends.hybrid import Decision, HybridBackend, Kind
+from chatbot.backends.retrieval import Found
+from chatbot.dialogue import Conversation
+from chatbot.models.reranker import context_text
+from training.rankings import Graded
+
+CONFIDENT = 0.85  # mean grade from which retrieval is trusted outright
+_LOOKED_AT = 40  # plain replies among which the graded ones are looked for
+_SMOOTHING = 10.0  # strength of the prior on the weights: few replies of a kind say little
+
+
+class Example(NamedTuple):
+    """A graded reply as the backend sees it: its kind, ``(own, fits, strangeness)``, its grade in 0..1."""
+
+    kind: str
+    seen: tuple[float, float, float]
+    grade: float
+
+
+def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> dict[str, Any]:
+    """Return the fields of a :class:`~chatbot.backends.hybrid.Decision`, and how many replies it rests on.
+
+    For each kind of candidate a logistic regression on the grades: a grade of 0.7 is seven successes in ten.
+    The limit of confidence is the search score from which the best answer found has a mean grade of
+    ``CONFIDENT``; the worst grade that is said is that of admitting not to know.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    conversations = [Conversation(turns=list(g.turns)) for g in rated]
+    found = backend.retrieval.search(conversations)
+    examples = list(_examples(backend, conversations, found, rated))
+    weights = dict(Decision().weights)
+    for kind in get_args(Kind):
+        own = [e for e in examples if e.kind == kind]
+        if len({e.grade > 0 for e in own}) < 2:
+            continue
+        seen = np.array([e.seen for e in own])
+        grades = np.array([e.grade for e in own])
+        model = LogisticRegression(C=_SMOOTHING).fit(
+            np.concatenate([seen, seen]),
+            np.repeat([1, 0], len(own)),
+            sample_weight=np.concatenate([grades, 1 - grades]),
+        )
+        weights[kind] = [float(model.intercept_[0]), *map(float, model.coef_[0])]
+    admitted = [grade for g in rated for grade in _grades_of(g, "admission")]
+    fitted = Decision(
+        weights=weights,
+        confident=_confident(found, rated),
+        worst=float(np.mean(admitted)) if admitted else Decision().worst,
+    )
+    counts = {kind: sum(e.kind == kind for e in examples) for kind in get_args(Kind)}
+    return {**asdict(fitted), "rated": counts | {"admission": len(admitted)}}
+
+
+def _examples(
+    backend: HybridBackend,
+    conversations: Sequence[Conversation],
+    found: Sequence[Found],
+    rated: Sequence[Graded],
+) -> Iterator[Example]:
+    """Yield the graded replies that the backend could have said, with what it would have known of them."""
+    plain = backend.plain(found, _LOOKED_AT)
+    for conversation, one, replies, g in zip(conversations, found, plain, rated, strict=True):
+        own: dict[tuple[str, str], float] = {}
+        for score, entry in one.ranked:
+            for text in entry.answers.in_style(one.style):
+                own.setdefault(("retrieved", text), score)
+        own |= {("plain", p.text): p.own for p in replies}
+        own |= {("written", r.text): r.own for r in g.replies if r.own is not None}
+        known = [(r, own[r.kind, r.text]) for r in g.replies if (r.kind, r.text) in own]
+        fits = backend.reranker.score(
+            [context_text(conversation.turns)] * len(known), [r.text for r, _ in known]
+        )
+        for (reply, score), fit in zip(known, fits, strict=True):
+            yield Example(reply.kind, (score, float(fit), one.query.strangeness), reply.grade)
+
+
+def _grades_of(g: Graded, kind: str) -> list[float]:
+    return [reply.grade for reply in g.replies if reply.kind == kind]
+
+
+def _confident(found: Sequence[Found], rated: Sequence[Graded]) -> float:
+    """Return the lowest search score from which on the best answers have a good grade on average."""
+    best = []
+    for one, g in zip(found, rated, strict=True):
+        said = one.ranked[0][1].answers.in_style(one.style)
+        best += [(one.score, reply.grade) for reply in g.replies if reply.text in said]
+    best.sort(reverse=True)
+    means = np.cumsum([grade for _, grade in best]) / np.arange(1, len(best) + 1)
+    trusted = [score for (score, _), mean in zip(best, means, strict=True) if mean >= CONFIDENT]
+    return float(trusted[-1]) if trusted else Decision().confident
