@@ -15,8 +15,8 @@ import numpy as np
 from chatbot import dialogue
 from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
+from chatbot.index import Index, open_index
 from chatbot.knowledge import (
-    Answers,
     DataError,
     Entry,
     Knowledge,
@@ -24,6 +24,7 @@ from chatbot.knowledge import (
     listening_dir,
     load_dialogues,
     load_knowledge,
+    load_listening,
     personal_dataset,
 )
 from chatbot.models.encoder import load_encoder
@@ -157,25 +158,21 @@ def own_conversations(seed: int) -> Iterator[Conversation]:
             yield Conversation(turns, style, speaker)
 
 
-def with_examples(
-    conversations: Sequence[Conversation], pool: Sequence[Entry], seed: int
-) -> list[Conversation]:
-    """Return conversations with the nearest other questions of ``pool`` and their answers before them.
+def with_examples(conversations: Sequence[Conversation], index: Index, seed: int) -> list[Conversation]:
+    """Return conversations with the nearest other questions of ``index`` and their answers before them.
 
     So a model learns what examples are for (retrieval-augmented fine-tuning, Zhang et al. 2024,
     arXiv:2403.10131). The nearest stands last. Some conversations stay as they are.
     """
     rng = random.Random(seed)
-    encoder = load_encoder()
-    known = encoder.encode([entry.question for entry in pool])
-    asked = encoder.encode([conversation.turns[-2].text for conversation in conversations])
+    asked = index.encoder.encode([conversation.turns[-2].text for conversation in conversations])
     shown: list[Conversation] = []
     for start in range(0, len(conversations), _SOUGHT_TOGETHER):
-        scores = asked[start : start + _SOUGHT_TOGETHER] @ known.T
+        scores = asked[start : start + _SOUGHT_TOGETHER] @ index.dense.T
         nearest = np.argpartition(-scores, _NEAREST, axis=1)[:, :_NEAREST]
         part = conversations[start : start + _SOUGHT_TOGETHER]
         for conversation, row, places in zip(part, scores, nearest, strict=True):
-            ranked = [pool[int(place)] for place in places[np.argsort(-row[places])]]
+            ranked = [index.entries[int(place)] for place in places[np.argsort(-row[places])]]
             shown.append(conversation._replace(examples=tuple(_examples(conversation, ranked, rng))))
     return shown
 
@@ -190,34 +187,28 @@ def _examples(conversation: Conversation, ranked: Sequence[Entry], rng: random.R
     found: list[Exchange] = []
     wanted = rng.choice(_SHOTS)
     for entry in ranked:
-        fits = entry.answers.has_style(style) and entry.answers.source not in used
+        fits = entry.answers.has_style(style) and entry.answers.source not in used and not entry.context
         if len(found) < wanted and fits and same_words(entry.question) != same_words(said.text):
             used = used | {entry.answers.source}
             found.append(Exchange(entry.question, rng.choice(entry.answers.in_style(style))))
     return reversed(found)
 
 
-def pairs_with_examples(seed: int) -> list[Conversation]:
-    """Return our pairs, in every speech level, with others before them as examples."""
+def pairs_with_examples(share: float, seed: int) -> list[Conversation]:
+    """Return a share of our pairs, in every speech level, with others before them as examples."""
+    rng = random.Random(seed)
     knowledge = load_knowledge()
-    pool = [entry for entry in knowledge.entries if not entry.context]
-    return with_examples(list(_pairs(knowledge, random.Random(seed))), pool, seed)
+    pairs = list(_pairs(knowledge, rng))
+    chosen = rng.sample(pairs, int(share * len(pairs)))
+    return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
-def listening_with_examples(seed: int) -> list[Conversation]:
+def listening_with_examples(seed: int, limit: int | None = None) -> list[Conversation]:
     """Return what a good listener says to our lines, with others before it as examples."""
     rng = random.Random(seed)
     told = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
-    pool = [
-        Entry(c.turns[-2].text, Answers(str(number), *_by_style(c.turns[-1].text, c.style)))
-        for number, c in enumerate(told)
-    ]
     slipped = [c._replace(turns=_with_slips(c.turns, rng)) if rng.random() < _NOISE else c for c in told]
-    return with_examples(slipped, pool, seed)
-
-
-def _by_style(text: str, style: Style | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return ((text,) if style != "casual" else ()), ((text,) if style != "polite" else ())
+    return with_examples(slipped[:limit], open_index(load_listening(), load_encoder()), seed)
 
 
 def _with_slips(turns: Sequence[Turn], rng: random.Random) -> list[Turn]:

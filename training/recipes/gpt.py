@@ -119,7 +119,7 @@ SIZES = {
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
-        shots_listening=1,
+        shots_listening=1, shots_pairs=0.01,
     ),
 }  # fmt: skip
 
@@ -245,10 +245,10 @@ def shots(job: Job[Recipe]) -> dict[str, Any]:
     for epoch in range(recipe.shots_epochs):
         seed = recipe.seed + 200 + 10 * epoch
         rng = random.Random(seed)
-        pairs = pairs_with_examples(seed)
-        dialogues = [Conversation(turns, style) for turns, style in load_dialogues()]
-        heard = [c for draw in range(recipe.shots_listening) for c in listening_with_examples(seed + draw)]
-        own = [*rng.sample(pairs, int(len(pairs) * recipe.shots_pairs)), *dialogues, *heard]
+        own = pairs_with_examples(recipe.shots_pairs, seed)
+        own += [Conversation(turns, style) for turns, style in load_dialogues()]
+        for draw in range(recipe.shots_listening):
+            own += listening_with_examples(seed + draw, recipe.conversations)
         epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
     spent = _train(job, "reply", "shots", epochs, whole=False)
     return {**_facts(spent), "epochs": recipe.shots_epochs}
