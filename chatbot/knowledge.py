@@ -322,8 +322,13 @@ def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
         # Tab-separated corpora do not quote; a quotation mark in them is just one.
         form: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
         reader = csv.DictReader(io.StringIO(raw, newline=""), **form)
-        for row in reader:
-            yield reader.line_num, row
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise DataError(
+                f"{path} {reader.line_num}번째 줄: CSV로 읽을 수 없어요({error}). 그 줄을 고쳐 주세요."
+            ) from error
         return
     for number, line in enumerate(raw.split("\n"), start=1):  # other line ends may stand inside JSON strings
         if line.strip():

@@ -181,12 +181,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a sheet: columns may have been added, and saved in another encoding."""
     if path.suffix.lower() != ".csv":
         raise SheetError(f"{path}: 투표지는 .csv 파일이어야 해요. 표 프로그램에서 CSV로 저장해 주세요.")
-    try:
-        rows = [
-            {name: normalise(cell or "") for name, cell in row.items() if name} for _, row in read_rows(path)
-        ]
-    except csv.Error as error:
-        raise SheetError(f"{path}: CSV로 읽을 수 없어요({error}). 다시 저장해 주세요.") from error
+    rows = [{name: normalise(cell or "") for name, cell in row.items() if name} for _, row in read_rows(path)]
     if not all(_columns(rows)):
         raise SheetError(
             f"{path}: chatbot compare --sheet로 만든 투표지가 아니에요. "

@@ -11,6 +11,7 @@ import pytest
 from chatbot.comparison import Round, Vote
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
+from chatbot.knowledge import DataError
 from chatbot.sheets import SheetError, check_sheet_path, read_key, read_sheet, write_sheet
 from tests.conftest import Run
 
@@ -198,7 +199,7 @@ def test_a_spoilt_sheet_is_explained(tmp_path: Path, spoil: Callable[[str], str]
     write_sheet(path, many(6), LABELS)
     fill(path, for_first, lineterminator="\n")
     path.write_text(spoil(path.read_text(encoding="utf-8-sig")), encoding="utf-8")
-    with pytest.raises(SheetError, match=message):
+    with pytest.raises((SheetError, DataError), match=message):
         read_sheet(path)
 
 
