@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,9 @@ from chatbot.errors import ChatbotError, UsageError
 from chatbot.history import History
 from chatbot.knowledge import labelled_lines
 from chatbot.screens.compare import answer_panel, print_columns
+from chatbot.screens.voting import Ballot
 from chatbot.session import Session
+from chatbot.sheets import read_key
 from tests.conftest import Run
 from tests.tiny_models import write_ours
 
@@ -116,6 +121,7 @@ def test_prompts_are_read_from_every_form(tmp_path: Path) -> None:
         ("a.jsonl", "가\n", "JSON이 아니에요"),
         ("a.csv", "question,answer\n가,나\n다\n", "3번째 줄"),
         ("a.csv", "words\n가\n", "2번째 줄"),
+        ("a.csv", 'question,answer\n"' + "가" * 200_000, "CSV로 읽을 수 없어요"),
         ("a.docx", "가", ".txt"),
     ],
 )
@@ -228,6 +234,41 @@ def test_a_file_of_prompts_is_answered_by_all(run: Run, tmp_path: Path) -> None:
     assert not History().conversations()
 
 
+def test_files_are_written_whoever_stops_reading_and_whatever_the_history_is(
+    home: Path, tmp_path: Path
+) -> None:
+    home.mkdir()
+    (home / "history.db").write_text("no database" * 100)
+    (tmp_path / "p.txt").write_text("안녕\n오늘 좀 우울해\n", encoding="utf-8")
+    files = ("--report", str(tmp_path / "a.html"), "--sheet", str(tmp_path / "a.csv"))
+    command = [sys.executable, "-m", "chatbot", "compare", "--prompts", str(tmp_path / "p.txt"), *files]
+    compare = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "CHATBOT_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+    )
+    assert compare.stdout and compare.stderr
+    compare.stdout.close()
+    said = compare.stderr.read()
+    assert compare.wait(120) == 1 and "history.db" in said and "Traceback" not in said
+    assert "우울해" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert len(read_key(tmp_path / "a.csv").items) == 2
+
+
+def test_a_vote_that_cannot_be_stored_does_not_end_the_talk(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History()
+    ballot = Ballot(history)
+    left, right = ballot.draw({name: Session(Echo(), history) for name in ("one", "two")}).values()
+    replies = [left.ask("안녕"), right.ask("안녕")]
+    history.close()
+    monkeypatch.setattr("chatbot.screens.voting._pressed", lambda: "left")
+    file = io.StringIO()
+    ballot.vote(Console(file=file, width=80), left, right, replies)
+    assert "세지 않아요" in file.getvalue() and not History().votes()
+
+
 def test_prompts_come_from_standard_input_too(run: Run) -> None:
     done = run("compare", "--prompts", "-", "--temperature", "0", stdin="안녕\n\n뭐해\n")
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["안녕", "안녕", "뭐해", "뭐해"]
@@ -301,10 +342,12 @@ def test_standings_are_counted_from_the_history(run: Run) -> None:
         (["--standings", "--report", "a.html"], 2, "--report"),
         (["--standings", "--seed", "1"], 2, "--standings"),
         (["안녕", "--report", "/dev/null/a.html"], 1, "--report /dev/null/a.html"),
+        (["안녕", "--report", "tests"], 1, "--report tests"),
+        (["--prompts", "없는파일.txt", "--sheet", "/dev/null/a.csv"], 1, "--sheet /dev/null/a.csv"),
     ],
 )
 def test_wrong_use_gets_one_sentence_and_a_code(run: Run, arguments: list[str], code: int, says: str) -> None:
     done = run("compare", *arguments)
     assert done.returncode == code, done.stderr
     assert says in done.stderr and "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and (done.stdout == "" or "/dev/null" in says)
+    assert len(done.stderr.splitlines()) == 1 and done.stdout == ""

@@ -137,6 +137,8 @@ def test_each_column_goes_on_with_its_own_conversation(compare: Compare) -> None
     assert "앵무새 3 또" in screen.wait("부엉이 3")
     screen.type("/hlep\r")
     screen.wait("혹시 /help")
+    screen.type("/why\r")  # a command of talk is none here, and is said to nobody
+    screen.wait("/why 명령을 쓸 수 없어요")
     screen.type("/new\r")
     screen.wait("새 대화를 시작해요")
     screen.type("처음\r")
@@ -198,6 +200,14 @@ def test_a_vote_may_be_left_out(compare: Compare) -> None:
     screen.wait("건너뛰기")
     screen.type("0")
     assert sides(ended(screen)) and not History().votes()
+
+
+def test_ctrl_d_in_place_of_a_vote_leaves_it_out(compare: Compare) -> None:
+    screen = compare("parrot,owl", "안녕", "--vote")
+    screen.wait("건너뛰기")
+    screen.type("\x04")
+    shown = ended(screen)
+    assert sides(shown) and "Abort" not in shown and screen.child.exitstatus == 0 and not History().votes()
 
 
 def test_a_talk_with_votes_hides_the_names_until_the_conversation_ends(compare: Compare) -> None:

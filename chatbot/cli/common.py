@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,9 +32,28 @@ def write_out(path: Path, text: str, option: str = "--out") -> None:
     try:
         write_private(path, text)
     except OSError as error:
-        raise ChatbotError(
-            f"{option} {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요."
-        ) from error
+        raise _cannot_write(path, option, error) from error
+
+
+def _cannot_write(path: Path, option: str, error: OSError) -> ChatbotError:
+    return ChatbotError(f"{option} {path}: 쓸 수 없어요({error.strerror}). 다른 곳을 지정해 주세요.")
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Make sure that a file can be written there before the work for it begins.
+
+    Raises:
+        ChatbotError: it is a folder, or there can be no file at that place.
+    """
+    from chatbot.resources import private_dir
+
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.exists() and not os.access(private_dir(path.resolve().parent), os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _cannot_write(path, option, error) from error
 
 
 def print_json(value: Any) -> None:

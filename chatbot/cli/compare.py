@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 
 from chatbot.cli.common import (
     announce_server,
+    check_writable,
     chosen_style,
     print_json,
     question_of,
@@ -37,12 +38,12 @@ BACKENDS = "retrieval,gpt"
 
 @takes_answer_options
 def compare(
-    text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 번갈아 말하기)")] = None,
+    text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 모두와 대화)")] = None,
     backends: Annotated[
         str, typer.Option("--backends", help="견줄 백엔드, 쉼표로 나누어: 이름이나 이름:모델")
     ] = BACKENDS,
     prompts: Annotated[
-        str | None, typer.Option("--prompts", help="물어볼 말의 파일 (.txt, .jsonl, .csv, -)")
+        str | None, typer.Option("--prompts", help="물어볼 말의 파일 (.txt, .jsonl, .csv, 표준 입력은 -)")
     ] = None,
     vote: Annotated[bool, typer.Option("--vote", help="이름을 가리고 어느 쪽이 나은지 고르기")] = False,
     standings: Annotated[bool, typer.Option("--standings", help="지금까지의 표로 순위 보기")] = False,
@@ -66,6 +67,8 @@ def compare(
         _print_standings(sheet, as_json)
         return
     run = _Run(backends, style, given)
+    if report:
+        check_writable(report, "--report")
     if prompts is not None:
         _compare_prompts(run, prompts, report, sheet, as_json)
     elif wanted.interactive:
@@ -185,7 +188,12 @@ class _Run:
         """Write the page, with the standings of these contenders where there are votes."""
         from chatbot.screens.report import report_page
 
-        page = report_page(name, self.contenders, rounds, settings=self.settings, votes=_votes())
+        try:
+            votes = _votes()
+        except ChatbotError as error:  # answers that took an hour must not be lost for old votes
+            say(f"{error} 순위 없이 저장해요.")
+            votes = []
+        page = report_page(name, self.contenders, rounds, settings=self.settings, votes=votes)
         write_out(path, page, "--report")
         say(f"{path}에 저장했어요.")
 
@@ -237,7 +245,9 @@ def _vote_once(run: _Run, question: str) -> None:
         sessions = run.sessions(loading, history)
         wait_for_all(console, sessions, loading)
         print_question(console, question)
-        answered = ask_blind(console, ballot.draw(sessions), question, ballot)
+        answered = True
+        with suppress(EOFError):  # Ctrl-D in place of a vote
+            answered = ask_blind(console, ballot.draw(sessions), question, ballot)
         ballot.reveal(console)
     if not answered:
         raise typer.Exit(1)
@@ -268,20 +278,24 @@ def _compare_prompts(run: _Run, path: str, report: Path | None, sheet: Path | No
         from chatbot.sheets import check_sheet_path
 
         check_sheet_path(sheet)
+        check_writable(sheet, "--sheet")
     # First, since it is quick to tell that a file is none.
     dialogues = prompts_of_lines(sys.stdin) if path == "-" else read_prompts(path)
     backends = run.opened()
     with ProgressReport("대답하는 중") as bar:
         rounds = compare_prompts(backends, dialogues, run.style, bar)
-    if as_json:
-        for asked in rounds:
-            print_json(_round_json(asked))
-    else:
-        print_rounds(rounds)
+    # Files first: whoever reads what is printed may leave early.
     if report:
         run.write_report(report, "표준 입력" if path == "-" else path, rounds)
-    if sheet:
-        _write_sheet(run, sheet, rounds)
+    try:
+        if sheet:
+            _write_sheet(run, sheet, rounds)
+    finally:
+        if as_json:
+            for asked in rounds:
+                print_json(_round_json(asked))
+        else:
+            print_rounds(rounds)
 
 
 def _write_sheet(run: _Run, path: Path, rounds: list[Round]) -> None:

@@ -21,12 +21,12 @@ from chatbot.backends import OpeningBackend, opened
 from chatbot.comparison import Round, snapshot
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import explain
-from chatbot.screens.commands import hint, split_command
+from chatbot.screens.commands import COMMANDS, hint, split_command
 from chatbot.screens.console import output, plain
-from chatbot.screens.talk import Loading, new_prompt, waiting
+from chatbot.screens.talk import Loading, new_prompt, typed, waiting
 from chatbot.screens.voting import SIDES, Ballot
 from chatbot.session import Session
-from chatbot.text import normalise, one_line
+from chatbot.text import one_line
 
 _NARROWEST = 26  # columns of the terminal that one answer needs: eleven syllables a line
 _REDRAWN = 0.05  # seconds between two pictures of an answer that grows
@@ -154,17 +154,8 @@ def talk_side_by_side(
     prompt = new_prompt(_HELP)
     console.print(plain("한마디에 모두 대답해요. /help 도움말 · /new 새 대화 · Ctrl-D 나가기", "dim"))
     drawn = ballot.draw(sessions) if ballot else sessions
-    while True:
-        try:
-            line = prompt.prompt()
-        except KeyboardInterrupt:
-            console.print(plain("나가려면 Ctrl-D를 누르거나 /quit을 입력하세요.", "dim"))
-            continue
-        except EOFError:
-            break
-        if not normalise(line):
-            continue
-        name, _ = split_command(line, _HELP) or ("", "")
+    for line in typed(prompt, console):
+        name, _ = split_command(line, [*_HELP, *COMMANDS]) or ("", "")
         if name == "quit":
             break
         if name == "new":
@@ -207,8 +198,13 @@ def wait_for_all(console: Console, sessions: Mapping[str, Session], loading: Loa
 
 
 def _help(console: Console, name: str) -> None:
+    if name in COMMANDS and name not in _HELP:
+        console.print(
+            plain(f"여럿과 이야기할 때는 /{name} 명령을 쓸 수 없어요. /help로 모두 볼 수 있어요.", "dim")
+        )
+        return
     if name not in _HELP:
-        console.print(plain(hint(name, _HELP), "dim"))
+        console.print(plain(hint(name, [*_HELP, *COMMANDS]), "dim"))
         return
     for command, meaning in _HELP.items():
         console.print(plain(f"/{command}  {meaning}"))

@@ -13,6 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from rich.console import Console
 
 from chatbot.dialogue import Backend, Reply
 from chatbot.errors import explain
@@ -61,16 +62,7 @@ def talk(
     for turn in session.conversation.turns[-RECALLED:]:
         console.print(plain(f"{turn.name or SPEAKERS[turn.role]} › {turn.text}", "dim"))
     noted: set[str] = set()
-    while True:
-        try:
-            line = prompt.prompt()
-        except KeyboardInterrupt:
-            console.print(plain("나가려면 Ctrl-D를 누르거나 /quit을 입력하세요.", "dim"))
-            continue
-        except EOFError:
-            break
-        if not normalise(line):
-            continue
+    for line in typed(prompt, console):
         try:
             command = commands.parse(line)
             answer = commands.run(*command) if command else session.say(line)
@@ -105,6 +97,20 @@ def new_prompt(helps: Mapping[str, str], said: Sequence[str] = ()) -> PromptSess
         prompt_continuation="   ",
         history=InMemoryHistory(said),
     )
+
+
+def typed(prompt: PromptSession[str], console: Console) -> Iterator[str]:
+    """Yield the lines that say something, until the person leaves."""
+    while True:
+        try:
+            line = prompt.prompt()
+        except KeyboardInterrupt:
+            console.print(plain("나가려면 Ctrl-D를 누르거나 /quit을 입력하세요.", "dim"))
+            continue
+        except EOFError:
+            return
+        if normalise(line):
+            yield line
 
 
 def talk_in_pipe(session: Session, open_backend: Callable[[str], Backend], lines: Iterable[str]) -> bool:

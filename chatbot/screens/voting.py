@@ -13,7 +13,7 @@ from rich.console import Console
 from chatbot import safety
 from chatbot.comparison import Outcome
 from chatbot.dialogue import Reply
-from chatbot.history import History
+from chatbot.history import History, HistoryError
 from chatbot.screens.console import plain
 from chatbot.session import Session
 
@@ -66,10 +66,14 @@ class Ballot:
         turn = next(t for t in reversed(left.conversation.turns) if t.role == "user")
         number = left.turn_id(turn)
         console.print(plain(_SAID[outcome], "bold cyan"))
-        if outcome and number is not None and right.history:
+        if not outcome:
+            return
+        try:
+            if number is None or not right.history:
+                raise HistoryError("대화를 저장할 수 없어요.")
             self._history.add_vote(number, left.conversation, right.conversation, self._names, outcome)
-        elif outcome:
-            console.print(plain("대화를 저장할 수 없어서 이 표는 세지 않아요.", "red"))
+        except HistoryError as error:  # one vote that is lost must not end the talk
+            console.print(plain(f"{error} 이 표는 세지 않아요.", "red"))
 
     def reveal(self, console: Console) -> None:
         """Say who stood where, where something was seen of them."""
