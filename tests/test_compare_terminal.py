@@ -13,6 +13,7 @@ from chatbot.history import History
 from tests.test_talk_terminal import Terminal
 
 BACKENDS = """
+import atexit
 import time
 from chatbot.dialogue import Backend, Reply
 from chatbot.errors import ChatbotError
@@ -47,17 +48,27 @@ class Broken(Backend):
 
     def stream(self, conversation):
         raise ChatbotError("오늘은 쉬어요.")
+
+class Heavy(Backend):
+    name = "heavy"
+
+    def __init__(self):
+        atexit.register(print, "파이썬이 문을 닫아요")
+        time.sleep(60)
 """
+
+
+NAMES = ("Parrot", "Owl", "Slow", "Broken", "Heavy")
 
 
 @pytest.fixture
 def backends(tmp_path: Path) -> str:
-    """Four backends from elsewhere, so that nothing has to load."""
+    """Backends from elsewhere, so that nothing has to load."""
     info = tmp_path / "birds-1.0.dist-info"
     info.mkdir()
     (tmp_path / "birds.py").write_text(BACKENDS, encoding="utf-8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: birds\nVersion: 1.0\n")
-    names = "".join(f"{name.lower()} = birds:{name}\n" for name in ("Parrot", "Owl", "Slow", "Broken"))
+    names = "".join(f"{name.lower()} = birds:{name}\n" for name in NAMES)
     (info / "entry_points.txt").write_text(f"[chatbot.backends]\n{names}")
     return str(tmp_path)
 
@@ -120,6 +131,15 @@ def test_columns_fill_one_after_the_other_and_ctrl_c_stops_them(compare: Compare
     screen.child.sendintr()
     shown = ended(screen)
     assert "멈췄어요" in shown and "조각3" in shown and screen.child.exitstatus == 130
+
+
+def test_who_leaves_while_a_model_loads_is_not_kept(compare: Compare) -> None:
+    """Nor does Python shut down around the thread that loads: its library would abort."""
+    screen = compare("heavy,parrot", "안녕")
+    screen.wait("생각하는 중")
+    screen.child.sendintr()
+    shown = ended(screen)
+    assert "그만두었어요" in shown and "문을 닫아요" not in shown and screen.child.exitstatus == 130
 
 
 def test_one_that_fails_does_not_keep_the_others_from_answering(compare: Compare) -> None:

@@ -19,6 +19,7 @@ from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import UsageError
 
 GROUP = "chatbot.backends"
+_OPENER = "open-backends"
 _BUILT_IN = {
     "retrieval": "chatbot.backends.retrieval:RetrievalBackend",
     "gpt": "chatbot.backends.gpt:GptBackend",
@@ -102,8 +103,13 @@ def open_all_in_background(wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> l
                 future.set_exception(error)
 
     # A daemon, so that a person who leaves meanwhile need not wait for it.
-    threading.Thread(target=work, name="open-backends", daemon=True).start()
+    threading.Thread(target=work, name=_OPENER, daemon=True).start()
     return [OpeningBackend(name, future) for future, (name, _) in zip(opening, wanted, strict=True)]
+
+
+def still_opening() -> bool:
+    """Tell whether a backend is being opened in the background right now."""
+    return any(thread.name == _OPENER for thread in threading.enumerate())
 
 
 def opened(backend: Backend) -> Backend:

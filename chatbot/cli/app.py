@@ -184,6 +184,19 @@ def _past(history: History | None, go_on: bool, resume: str | None) -> Conversat
 
 def main() -> None:
     """Run the command line with UTF-8 streams; a closed pipe ends it quietly."""
+    try:
+        _run()
+    except SystemExit as ended:
+        backends = sys.modules.get("chatbot.backends")
+        if backends and backends.still_opening():
+            # Python shutting down around a thread that loads a model ends in an abort of the C++ library.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1 if ended.code else 0)
+        raise
+
+
+def _run() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
