@@ -202,6 +202,7 @@ def test_notes_say_what_the_figures_cannot() -> None:
     even = shown(standings_by_split(many("a", "b", left=3, right=3)), 80)
     assert "좁아요" not in even and "견줄 수 없어요" not in even
     assert "좁아요" in shown(standings_by_split(many("a", "b", left=3)), 80)
+    assert "좁아요" in shown(standings_by_split(many("a", "b", both_good=2, both_bad=1)), 80)
     apart = many("a", "b", left=3, right=3) + many("c", "d", left=2, right=1)
     assert "견줄 수 없어요" in shown(standings_by_split(apart), 80)
 

@@ -101,7 +101,8 @@ def _notes(everything: Standings) -> Iterator[str]:
         "세기는 평균이 0이고, 100점 앞서면 점수의 64 %를 얻어요(Elo와 같은 눈금). 비김은 반씩 이긴 셈이에요. "
         f"구간은 표를 {RESAMPLES:,}번 다시 뽑아(bootstrap) 얻었어요. 순승률은 (이김 - 짐) ÷ 표예요."
     )
-    if any(not (one.losses + _ties(one) and one.wins + _ties(one)) for one in everything.contenders):
-        yield "이기기만 했거나 지기만 한 답의 구간은 실제보다 좁아요. 표를 더 모아 주세요."
+    # No resample has what never happened in the votes.
+    if any([one.wins, one.losses, _ties(one)].count(0) > 1 for one in everything.contenders):
+        yield "이기기만 했거나 지기만 했거나 비기기만 한 답의 구간은 실제보다 좁아요. 표를 더 모아 주세요."
     if len({one.group for one in everything.contenders}) > 1:
         yield "서로 맞붙은 표가 없는 순위끼리는 세기를 견줄 수 없어요."
