@@ -265,6 +265,12 @@ def test_no_folder_of_this_machine_and_no_password_is_on_the_page() -> None:
     assert "data a.csv, url localhost:8000/v1, temperature 0.7" in " ".join(text.split())
 
 
+def test_words_that_look_like_a_path_are_words() -> None:
+    for words in ("~ 짜장/짬뽕", "/오늘 뭐 먹지"):
+        page = Page(report_page(words, CONTENDERS, [Round(words, {"gpt": Reply("응", "gpt")}, {})]))
+        assert [e["text"] for e in page.elements if e["tag"] == "h1"] == [words]
+
+
 def test_a_dialogue_stays_together_and_what_lacks_is_said() -> None:
     rounds = make_rounds(6)
     rounds = [replace(asked, dialogue=n // 3, turn=n % 3) for n, asked in enumerate(rounds)]

@@ -52,7 +52,7 @@ def report_page(
     dialogues = groupby(enumerate(rounds, 1), key=lambda pair: pair[1].dialogue)
     template = _environment().get_template("report.html.j2")
     return template.render(
-        name=_without_folders(name),
+        name=name if any(asked.question == name for asked in rounds) else _without_folders(name),
         at=at or datetime.now().astimezone(),
         contenders=columns,
         settings={key: _setting(value) for key, value in (settings or {}).items() if value is not None},
