@@ -265,6 +265,12 @@ def test_no_folder_of_this_machine_and_no_password_is_on_the_page() -> None:
     assert "data a.csv, url localhost:8000/v1, temperature 0.7" in " ".join(text.split())
 
 
+def test_why_an_answer_was_chosen_is_on_the_page() -> None:
+    reply = Reply("응", "gpt", reason="후보 <9>개 가운데 골랐어요.")
+    page = Page(report_page("x", CONTENDERS, [Round("안녕", {"gpt": reply}, {})]))
+    assert reply.reason in [e["text"] for e in page.with_class("source")]
+
+
 def test_words_that_look_like_a_path_are_words() -> None:
     for words in ("~ 짜장/짬뽕", "/오늘 뭐 먹지"):
         page = Page(report_page(words, CONTENDERS, [Round(words, {"gpt": Reply("응", "gpt")}, {})]))
