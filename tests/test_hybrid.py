@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 
 from chatbot.backends import open_backend
-from chatbot.backends.hybrid import LOOKED_AT, PROPOSALS, SHOTS, Decision, HybridBackend, Proposal
+from chatbot.backends.hybrid import (
+    KINDS,
+    LOOKED_AT,
+    PROPOSALS,
+    SHOTS,
+    Decision,
+    HybridBackend,
+    Proposal,
+)
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.models.encoder import shipped_encoder
 from chatbot.models.format import Exchange
 from chatbot.session import Session
+from chatbot.style import speech_level
 from tests.tiny_models import write_ours
 from training.decision import fit_decision
 from training.rankings import Graded, GradedReply
@@ -82,12 +91,25 @@ def test_gpt_is_shown_as_many_examples_as_wanted_the_nearest_last(
         assert len(prompt) > len(backend.gpt._prompt(talk(UNSURE)))
 
 
-def test_where_nothing_is_good_enough_the_bot_says_that_it_does_not_know(backend: HybridBackend) -> None:
-    backend.decision = Decision(worst=1.0)
-    reply = backend.reply(talk(UNSURE))
-    assert reply.text not in {c.text for c in reply.candidates} and "모른다고" in (reply.reason or "")
-    (found,) = backend.retrieval.search([talk(UNSURE)])
-    assert reply.text == backend.retrieval.admission(talk(UNSURE), found)
+def test_where_nothing_fits_the_bot_asks_back_or_says_that_it_does_not_know(backend: HybridBackend) -> None:
+    never, always = (-9.0, 0.0, 0.0, 0.0), (9.0, 0.0, 0.0, 0.0)
+    for kind, named in (("open", "되묻는"), ("admission", "모른다는")):
+        backend.decision = Decision({each: always if each == kind else never for each in KINDS})
+        reply = backend.reply(talk(UNSURE))
+        assert named in (reply.reason or "") and named in reply.candidates[0].source
+        (found,) = backend.retrieval.search([talk(UNSURE)])
+        words = [p.text for p in backend.open_words(talk(UNSURE), found)]
+        admission = backend.retrieval.admission(talk(UNSURE), found)
+        assert reply.text in (words if kind == "open" else [admission])
+
+
+def test_open_words_answer_questions_and_tales_in_both_speech_levels(backend: HybridBackend) -> None:
+    said = {}
+    for text in ("오늘 이사했어", "오늘 이사했어요", "어디로 이사할까?", "어디로 이사할까요?"):
+        (found,) = backend.retrieval.search([talk(text)])
+        said[text] = {p.text for p in backend.open_words(talk(text), found)}
+        assert {speech_level(t) for t in said[text]} == {found.style}
+    assert len(set.union(*said.values())) == sum(map(len, said.values()))
 
 
 def test_many_at_once_say_what_they_say_one_by_one(model: str) -> None:
@@ -141,13 +163,13 @@ def test_over_other_pairs_the_examples_are_those(tmp_path: Path, model: str) -> 
     (proposals,) = backend.proposals(
         [talk("너 지금 뭐 하고 있어?")], backend.retrieval.search([talk("너 지금 뭐 하고 있어?")])
     )
-    assert {p.kind for p in proposals} == {"retrieved", "written"}
+    assert {p.kind for p in proposals} == {"retrieved", "written", "open", "admission"}
     written = next(p for p in proposals if p.kind == "written")
     assert written.source.startswith("예시 2개") and "뭐 해?" in written.source
 
 
 def test_the_grade_to_expect_grows_with_what_speaks_for_a_candidate() -> None:
-    decision = Decision(weights={"retrieved": (-4, 8, 2, -3), "plain": (0, 0, 0, 0), "written": (0, 0, 0, 0)})
+    decision = Decision({kind: (-4, 8, 2, -3) if kind == "retrieved" else (0, 0, 0, 0) for kind in KINDS})
     assert decision.grade("plain", 0.3, 0.3, 0.3) == 0.5
     least = decision.grade("retrieved", 0.5, 0.5, 0.5)
     assert decision.grade("retrieved", 0.6, 0.5, 0.5) > least
@@ -175,12 +197,11 @@ def test_the_decision_is_learnt_from_grades(backend: HybridBackend) -> None:
         ]
         replies += [GradedReply("plain", p.text, 0.5) for p in backend.plain([found], 3)[0]]
         replies += [GradedReply("written", "음", grade, own=own) for own, grade in ((0.2, 0.0), (0.3, 0.1))]
-        replies.append(GradedReply("admission", "몰라", 0.25))
+        replies += [GradedReply("admission", "몰라", 0.25), GradedReply("open", "그랬구나.", 0.75)]
         rated.append(Graded(conversation.turns, replies))
-    fitted = fit_decision(backend, rated)
-    assert fitted["rated"]["admission"] == len(lines) and fitted["rated"]["retrieved"] > 40
-    assert fitted["worst"] == 0.25
-    decision = Decision(**{name: fitted[name] for name in ("weights", "confident", "worst")})
+    decision, counts = fit_decision(backend, rated)
+    assert counts["admission"] == len(lines) and counts["retrieved"] > 40
+    assert decision.grade("admission", 0.3, 0.3, 0.1) < 0.5 < decision.grade("open", 0.0, 0.3, 0.1)
     assert decision.grade("retrieved", 0.9, 0.3, 0.1) > 0.5 > decision.grade("retrieved", 0.3, 0.3, 0.1)
     assert decision.grade("plain", 0.5, 0.3, 0.1) == pytest.approx(0.5, abs=0.1)
     assert decision.grade("written", 0.3, 0.3, 0.1) < 0.2

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
-from chatbot.backends.hybrid import Decision, HybridBackend, Kind
+from chatbot.backends.hybrid import KINDS, Decision, HybridBackend, Kind
 from chatbot.backends.retrieval import Found
 from chatbot.dialogue import Conversation
 from chatbot.models.reranker import context_text
@@ -27,12 +26,12 @@ class Example(NamedTuple):
     grade: float
 
 
-def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> dict[str, Any]:
-    """Return the fields of a :class:`~chatbot.backends.hybrid.Decision`, and how many replies it rests on.
+def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> tuple[Decision, dict[Kind, int]]:
+    """Return how to weigh candidates, and on how many replies of each kind that rests.
 
     For each kind of candidate a logistic regression on the grades: a grade of 0.7 is seven successes in ten.
     The limit of confidence is the search score from which the best answer found has a mean grade of
-    ``CONFIDENT``; the worst grade that is said is that of admitting not to know.
+    ``CONFIDENT``.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -40,7 +39,7 @@ def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> dict[str, A
     found = backend.retrieval.search(conversations)
     examples = list(_examples(backend, conversations, found, rated))
     weights = dict(Decision().weights)
-    for kind in get_args(Kind):
+    for kind in KINDS:
         own = [e for e in examples if e.kind == kind]
         if len({e.grade > 0 for e in own}) < 2:
             continue
@@ -52,14 +51,8 @@ def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> dict[str, A
             sample_weight=np.concatenate([grades, 1 - grades]),
         )
         weights[kind] = [float(model.intercept_[0]), *map(float, model.coef_[0])]
-    admitted = [grade for g in rated for grade in _grades_of(g, "admission")]
-    fitted = Decision(
-        weights=weights,
-        confident=_confident(found, rated),
-        worst=float(np.mean(admitted)) if admitted else Decision().worst,
-    )
-    counts = {kind: sum(e.kind == kind for e in examples) for kind in get_args(Kind)}
-    return {**asdict(fitted), "rated": counts | {"admission": len(admitted)}}
+    counts = {kind: sum(e.kind == kind for e in examples) for kind in KINDS}
+    return Decision(weights, _confident(found, rated)), counts
 
 
 def _examples(
@@ -77,16 +70,14 @@ def _examples(
                 own.setdefault(("retrieved", text), score)
         own |= {("plain", p.text): p.own for p in replies}
         own |= {("written", r.text): r.own for r in g.replies if r.own is not None}
+        own |= {("open", r.text): 0.0 for r in g.replies if r.kind == "open"}
+        own |= {("admission", r.text): one.score for r in g.replies if r.kind == "admission"}
         known = [(r, own[r.kind, r.text]) for r in g.replies if (r.kind, r.text) in own]
         fits = backend.reranker.score(
             [context_text(conversation.turns)] * len(known), [r.text for r, _ in known]
         )
         for (reply, score), fit in zip(known, fits, strict=True):
             yield Example(reply.kind, (score, float(fit), one.query.strangeness), reply.grade)
-
-
-def _grades_of(g: Graded, kind: str) -> list[float]:
-    return [reply.grade for reply in g.replies if reply.kind == kind]
 
 
 def _confident(found: Sequence[Found], rated: Sequence[Graded]) -> float:

@@ -136,13 +136,13 @@ Film reviews, news comments and petitions carry the views and biases of those wh
 def write_reranker_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` and ``chatbot.json`` beside a reranker.
 
-    ``facts`` holds ``recipe``, ``training`` (steps, pairs, graded), ``decision`` and ``metrics``, as
-    :mod:`training.recipes.reranker` gives them.
+    ``facts`` holds ``recipe``, ``training`` (steps, pairs, graded), ``decision``, ``rated`` (replies of each
+    kind that it was fitted on) and ``metrics``, as :mod:`training.recipes.reranker` gives them.
     """
-    metrics, spent, decision = facts["metrics"], facts["training"], facts["decision"]
+    metrics, spent, decision, rated = (facts[k] for k in ("metrics", "training", "decision", "rated"))
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in ENCODER_SOURCES)
     weights = "\n".join(
-        f"| {kind} | {decision['rated'][kind]:,} | " + " | ".join(f"{weight:.2f}" for weight in row) + " |"
+        f"| {kind} | {rated[kind]:,} | " + " | ".join(f"{weight:.2f}" for weight in row) + " |"
         for kind, row in decision["weights"].items()
     )
     card = f"""---
@@ -172,7 +172,7 @@ nothing was trained on. Guessing finds {100 / metrics["among"]:.0f} %.
 
 ## How the hybrid backend weighs candidates
 
-Logistic regressions on {sum(decision["rated"].values()):,} replies graded 0 to 3 (`data/ratings`), fitted by the step `decide`: the grade to
+Logistic regressions on {sum(rated.values()):,} replies graded 0 to 3 (`data/ratings`), fitted by the step `decide`: the grade to
 expect of a candidate from its own score (of the search, or GPT's confidence), the reranker's and the strangeness of
 the utterance.
 
@@ -180,8 +180,7 @@ the utterance.
 |---|---:|---:|---:|---:|---:|
 {weights}
 
-Retrieval answers outright from a search score of {decision["confident"]:.3f}; under an expected grade of {decision["worst"]:.3f} the bot says
-that it does not know, which is the mean grade of saying so.
+Retrieval answers outright from a search score of {decision["confident"]:.3f} on.
 
 ## Training
 
@@ -202,8 +201,7 @@ What the encoder read, and:
 
 The weights are under CC BY-SA 4.0, since some sources are share-alike.
 """
-    described = {"training": spent, "decision": decision, "metrics": metrics, "recipe": facts["recipe"]}
-    describe(folder, "reranker", described, card)
+    describe(folder, "reranker", facts, card)
 
 
 def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ _NOISE = 0.3  # share of contexts with typing noise
 class GradedReply(NamedTuple):
     """A reply and its grade in 0..1.
 
-    ``kind`` is where it came from: ``retrieved``, ``plain``, ``written`` or ``admission``; ``own`` is GPT's
+    ``kind`` is where it came from, as :data:`chatbot.backends.hybrid.Kind` has it; ``own`` is GPT's
     confidence in what it has written, where that was kept.
     """
 

@@ -1,18 +1,20 @@
 """Hybrid: retrieval looks, GPT writes with what was found as examples, a reranker helps to choose.
 
-What retrieval is sure of is said outright. Else three kinds of candidates are weighed by the grade that
-people would give them: answers to what is nearest, plain replies of a good listener to what is nearest, and
-what GPT writes when it is shown some of these as examples.
+What retrieval is sure of is said outright. Else candidates of several kinds are weighed by the grade that
+people would give them: answers to what is nearest, a good listener's plain replies to what is nearest, what
+GPT writes when it is shown some of these as examples, words that ask back, and admitting not to know.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from chatbot.backends.gpt import GptBackend
 from chatbot.backends.retrieval import Found, RetrievalBackend, one_an_answer
@@ -23,13 +25,25 @@ from chatbot.knowledge import load_listening
 from chatbot.models.encoder import Progress
 from chatbot.models.format import Exchange
 from chatbot.models.reranker import Reranker, context_text
+from chatbot.questions import asks
+from chatbot.resources import data_dir
 from chatbot.text import squeeze
 
 SHOTS = 2
 PROPOSALS = 4  # replies that GPT writes to each utterance
 LOOKED_AT = 8  # retrieved answers, and as many plain replies, that are weighed
-Kind = Literal["retrieved", "plain", "written"]
-_KOREAN: Mapping[Kind, str] = {"retrieved": "검색한 답", "plain": "맞장구", "written": "GPT가 쓴 답"}
+# What is to the point is worth more than what always fits: on graded lines so much of a grade.
+_TO_THE_POINT = 0.05
+_WEARS = 0.85  # what is left of that each time it is done in one talk
+Kind = Literal["retrieved", "plain", "written", "open", "admission"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_KOREAN: Mapping[Kind, str] = {
+    "retrieved": "검색한 답",
+    "plain": "맞장구",
+    "written": "GPT가 쓴 답",
+    "open": "되묻는 말",
+    "admission": "모른다는 말",
+}
 
 
 @dataclass(frozen=True)
@@ -38,19 +52,13 @@ class Decision:
 
     For each kind, ``weights`` are those of a constant, of the candidate's own score (of the search, or GPT's
     confidence), of the reranker's, and of how strange the utterance is; the logistic function of the sum is
-    the grade to expect, in 0..1. From the search score ``confident`` on retrieval answers outright; where no
-    candidate reaches the grade ``worst``, the bot says that it does not know.
+    the grade to expect, in 0..1. From the search score ``confident`` on retrieval answers outright.
     """
 
     weights: Mapping[Kind, Sequence[float]] = field(
-        default_factory=lambda: {
-            "retrieved": (-6.0, 8.0, 0.0, 0.0),
-            "plain": (-6.0, 8.0, 0.0, 0.0),
-            "written": (-6.0, 8.0, 0.0, 0.0),
-        }
+        default_factory=lambda: dict.fromkeys(KINDS, (-6.0, 8.0, 0.0, 0.0))
     )
     confident: float = 0.8
-    worst: float = 0.15
 
     def grade(self, kind: Kind, own: float, fits: float, strangeness: float) -> float:
         """Return the grade to expect of a candidate."""
@@ -70,7 +78,7 @@ class Proposal(NamedTuple):
 
 
 class HybridBackend(Backend):
-    """Answers with the best of what was retrieved and what GPT makes of it.
+    """Answers with the best of what was retrieved, what GPT makes of it, and what always fits.
 
     ``speaker`` is in whose name the last answer came, ``None``: the bot's own; ``speakers`` those of the last
     batch. Over a personal dataset the listener's plain replies are left out: nobody there speaks so.
@@ -165,6 +173,8 @@ class HybridBackend(Backend):
             every = [Proposal("retrieved", c.text, c.score, c.source) for c in retrieved]
             every += replies
             every += [Proposal("written", g.text, g.confidence or 0.0, source, len(g.ids)) for g in texts]
+            every += self.open_words(conversation, one)
+            every.append(Proposal("admission", self.retrieval.admission(conversation, one), one.score, ""))
             unique: dict[str, Proposal] = {}
             for proposal in every:
                 unique.setdefault(squeeze(proposal.text) or proposal.text, proposal)
@@ -180,12 +190,15 @@ class HybridBackend(Backend):
         """
         context = context_text(conversation.turns)
         fits = self.reranker.score([context] * len(proposals), [p.text for p in proposals])
-        strangeness = found.query.strangeness
-        graded = [
-            (self.decision.grade(p.kind, p.own, float(fit), strangeness), p)
-            for p, fit in zip(proposals, fits, strict=True)
-        ]
         said = conversation.used()
+        always_fits = {text for by_style in self._open_words.values() for text in by_style[found.style]}
+        asked_back = sum(text in always_fits for text in said)
+        graded = []
+        for proposal, fit in zip(proposals, fits, strict=True):
+            grade = self.decision.grade(proposal.kind, proposal.own, float(fit), found.query.strangeness)
+            if proposal.kind == "open":
+                grade = max(grade - _TO_THE_POINT, 0.0) * _WEARS**asked_back
+            graded.append((grade, proposal))
         return sorted(graded, key=lambda pair: (said.count(pair[1].text), -pair[0]))
 
     def plain(self, found: Sequence[Found], count: int) -> list[list[Proposal]]:
@@ -204,6 +217,15 @@ class HybridBackend(Backend):
                 ]
             )
         return proposals
+
+    def open_words(self, conversation: Conversation, found: Found) -> list[Proposal]:
+        """Return replies that fit any question, or anything told; asked back they keep the talk going."""
+        kind = "question" if asks(conversation.turns[-1].text) else "statement"
+        return [Proposal("open", text, 0.0, "") for text in self._open_words[kind][found.style]]
+
+    @cached_property
+    def _open_words(self) -> dict[str, dict[str, list[str]]]:
+        return json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
 
     def _examples(self, found: Found, plain: Sequence[Proposal]) -> tuple[list[Exchange], str]:
         """Return the nearest pairs, the nearest last, beside what is to be answered; and a name for them."""
@@ -226,19 +248,14 @@ class HybridBackend(Backend):
         return replace(reply, backend=self.name, model=self._model, reason=reason)
 
     def _chosen(self, conversation: Conversation, found: Found, proposals: Sequence[Proposal]) -> Reply:
-        """Return the best candidate, or an admission not to know."""
+        """Return the best candidate."""
         ranked = self.weighed(conversation, found, proposals)
         grade, best = ranked[0]
-        candidates = tuple(Candidate(p.text, g, f"{_KOREAN[p.kind]} · {p.source}") for g, p in ranked)
-        if grade < self.decision.worst:
-            self.speakers.append(None)
-            text = self.retrieval.admission(conversation, found)
-            limit = self.decision.worst
-            reason = f"모른다고 했어요: 가장 나은 후보의 점수 {grade:.3f}, 기준 {limit:.3f}."
-            return Reply(text, self.name, self._model, grade, candidates, reason=reason)
-        speakers = {"retrieved": found.speaker, "plain": None, "written": self.gpt.speaker}
-        self.speakers.append(speakers[best.kind])
-        reason = f"후보 {len(ranked)}개 가운데 {_KOREAN[best.kind]}을(를) 골랐어요: 점수 {grade:.3f}."
+        candidates = tuple(
+            Candidate(p.text, g, " · ".join(filter(None, (_KOREAN[p.kind], p.source)))) for g, p in ranked
+        )
+        self.speakers.append({"retrieved": found.speaker, "written": self.gpt.speaker}.get(best.kind))
+        reason = f"후보 {len(ranked)}개를 견주어 골랐어요: {_KOREAN[best.kind]}, 점수 {grade:.3f}."
         return Reply(best.text, self.name, self._model, grade, candidates, tokens=best.tokens, reason=reason)
 
     @property

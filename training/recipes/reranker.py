@@ -147,10 +147,11 @@ def decide(job: Job[Recipe]) -> dict[str, Any]:
     from training.decision import fit_decision
 
     backend = HybridBackend(device="cpu", reranker=str(job.out))
-    decision = fit_decision(backend, graded("train") + graded("dev"))
-    describe(job.out, "reranker", {"decision": decision}, "")
+    decision, rated = fit_decision(backend, graded("dev"))
+    facts = {"decision": asdict(decision), "rated": rated}
+    describe(job.out, "reranker", facts, "")
     open_to_all(job.out)
-    return decision
+    return facts
 
 
 def measure(reranker: Reranker, encoder: Encoder, seed: int) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     facts = {
         "recipe": asdict(job.recipe),
         "training": job.facts("follow"),
-        "decision": job.facts("decide"),
+        **job.facts("decide"),
         "metrics": measure(Reranker(job.out, "cpu"), load_encoder(None, "cpu"), job.recipe.seed),
     }
     write_reranker_card(job.out, facts)
