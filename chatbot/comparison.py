@@ -216,7 +216,9 @@ class _Heard:
 def _answers(
     backend: Backend, dialogues: Sequence[Sequence[Prompt]], style: Style | None
 ) -> Iterator[_Heard]:
-    sessions = [Session(backend, conversation=Conversation(style=style)) for _ in dialogues]
+    # Which of several answers to one question is said goes by the conversation's id: it is everybody's.
+    talks = [Conversation(id=str(number), style=style) for number in range(len(dialogues))]
+    sessions = [Session(backend, conversation=talk) for talk in talks]
     for turn in range(max(map(len, dialogues), default=0)):
         going_on = [n for n, prompts in enumerate(dialogues) if len(prompts) > turn]
         for first in range(0, len(going_on), _TOGETHER):

@@ -163,7 +163,7 @@ def test_over_other_pairs_the_examples_are_those(tmp_path: Path, model: str) -> 
     (proposals,) = backend.proposals(
         [talk("너 지금 뭐 하고 있어?")], backend.retrieval.search([talk("너 지금 뭐 하고 있어?")])
     )
-    assert {p.kind for p in proposals} == {"retrieved", "written", "open", "admission"}
+    assert {p.kind for p in proposals} == {"nearest", "retrieved", "written", "open", "admission"}
     written = next(p for p in proposals if p.kind == "written")
     assert written.source.startswith("예시 2개") and "뭐 해?" in written.source
 

@@ -13,7 +13,7 @@ from chatbot.dialogue import Conversation
 from chatbot.models.reranker import context_text
 from training.rankings import Graded
 
-CONFIDENT = 0.85  # mean grade from which retrieval is trusted outright
+CONFIDENT = 0.8  # mean grade from which retrieval is trusted outright
 _LOOKED_AT = 40  # plain replies among which the graded ones are looked for
 _SMOOTHING = 10.0  # strength of the prior on the weights: few replies of a kind say little
 
@@ -73,11 +73,13 @@ def _examples(
         own |= {("open", r.text): 0.0 for r in g.replies if r.kind == "open"}
         own |= {("admission", r.text): one.score for r in g.replies if r.kind == "admission"}
         known = [(r, own[r.kind, r.text]) for r in g.replies if (r.kind, r.text) in own]
+        nearest = one.ranked[0][1].answers.in_style(one.style)
         fits = backend.reranker.score(
             [context_text(conversation.turns)] * len(known), [r.text for r, _ in known]
         )
         for (reply, score), fit in zip(known, fits, strict=True):
-            yield Example(reply.kind, (score, float(fit), one.query.strangeness), reply.grade)
+            kind = "nearest" if reply.kind == "retrieved" and reply.text in nearest else reply.kind
+            yield Example(kind, (score, float(fit), one.query.strangeness), reply.grade)
 
 
 def _confident(found: Sequence[Found], rated: Sequence[Graded]) -> float:

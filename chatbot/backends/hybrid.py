@@ -32,13 +32,14 @@ from chatbot.text import squeeze
 SHOTS = 2
 PROPOSALS = 4  # replies that GPT writes to each utterance
 LOOKED_AT = 8  # retrieved answers, and as many plain replies, that are weighed
-# What is to the point is worth more than what always fits: on graded lines so much of a grade.
-_TO_THE_POINT = 0.05
+# What is to the point is liked more than what always fits, by so much more than its grade (LOG.md).
+_TO_THE_POINT = 0.1
 _WEARS = 0.85  # what is left of that each time it is done in one talk
-Kind = Literal["retrieved", "plain", "written", "open", "admission"]
+Kind = Literal["nearest", "retrieved", "plain", "written", "open", "admission"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _KOREAN: Mapping[Kind, str] = {
-    "retrieved": "검색한 답",
+    "nearest": "검색한 답",
+    "retrieved": "검색한 다른 답",
     "plain": "맞장구",
     "written": "GPT가 쓴 답",
     "open": "되묻는 말",
@@ -50,9 +51,10 @@ _KOREAN: Mapping[Kind, str] = {
 class Decision:
     """How candidates are weighed, fitted on replies that people graded.
 
-    For each kind, ``weights`` are those of a constant, of the candidate's own score (of the search, or GPT's
-    confidence), of the reranker's, and of how strange the utterance is; the logistic function of the sum is
-    the grade to expect, in 0..1. From the search score ``confident`` on retrieval answers outright.
+    For each kind (``nearest`` is the best answer found, ``retrieved`` the others), ``weights`` are those of
+    a constant, of the candidate's own score (of the search, or GPT's confidence), of the reranker's, and of
+    how strange the utterance is; the logistic function of the sum is the grade to expect, in 0..1. From the
+    search score ``confident`` on retrieval answers outright.
     """
 
     weights: Mapping[Kind, Sequence[float]] = field(
@@ -170,7 +172,10 @@ class HybridBackend(Backend):
             conversations, found, plain, examples, written, strict=True
         ):
             retrieved = self.retrieval.candidates(conversation, one, LOOKED_AT)
-            every = [Proposal("retrieved", c.text, c.score, c.source) for c in retrieved]
+            kinds: list[Kind] = ["nearest", *["retrieved"] * (len(retrieved) - 1)]  # type: ignore[list-item]
+            every = [
+                Proposal(kind, c.text, c.score, c.source) for kind, c in zip(kinds, retrieved, strict=True)
+            ]
             every += replies
             every += [Proposal("written", g.text, g.confidence or 0.0, source, len(g.ids)) for g in texts]
             every += self.open_words(conversation, one)
@@ -196,8 +201,10 @@ class HybridBackend(Backend):
         graded = []
         for proposal, fit in zip(proposals, fits, strict=True):
             grade = self.decision.grade(proposal.kind, proposal.own, float(fit), found.query.strangeness)
+            if proposal.kind in ("open", "admission"):
+                grade = max(grade - _TO_THE_POINT, 0.0)
             if proposal.kind == "open":
-                grade = max(grade - _TO_THE_POINT, 0.0) * _WEARS**asked_back
+                grade *= _WEARS**asked_back
             graded.append((grade, proposal))
         return sorted(graded, key=lambda pair: (said.count(pair[1].text), -pair[0]))
 
@@ -254,7 +261,8 @@ class HybridBackend(Backend):
         candidates = tuple(
             Candidate(p.text, g, " · ".join(filter(None, (_KOREAN[p.kind], p.source)))) for g, p in ranked
         )
-        self.speakers.append({"retrieved": found.speaker, "written": self.gpt.speaker}.get(best.kind))
+        theirs = {"nearest": found.speaker, "retrieved": found.speaker, "written": self.gpt.speaker}
+        self.speakers.append(theirs.get(best.kind))
         reason = f"후보 {len(ranked)}개를 견주어 골랐어요: {_KOREAN[best.kind]}, 점수 {grade:.3f}."
         return Reply(best.text, self.name, self._model, grade, candidates, tokens=best.tokens, reason=reason)
 
