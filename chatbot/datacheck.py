@@ -219,17 +219,19 @@ class _Checker:
         meta = row.get("meta", {})
         style = meta.get("style")
         named = any(message.get("name") for message in row["messages"])
+        listening = meta.get("topic") == LISTENING
         for i, message in enumerate(row["messages"]):
             self._text(message.get("content", ""), place)
             if message["role"] == "assistant":
                 self.replies.add(f"{row.get('id')}#{i}")
-                if style:
+                # A listener answers what has been said so far, in whichever level.
+                if style and (not listening or i == len(roles) - 1):
                     self._answer(message["content"], style, place, persona=bool(message.get("name")))
         if "half" in meta:
             self._half(meta, place)
             self.report.count("평가용 대화")
             return
-        if meta.get("topic") == LISTENING:
+        if listening:
             self.report.count("맞장구")
             return
         self.report.count("대화")

@@ -39,7 +39,7 @@ def test_the_example_is_under_thirty_lines() -> None:
 
 
 def test_a_third_party_backend_is_found_and_answers(parrot: Path) -> None:
-    assert backend_names() == ["retrieval", "gpt", "remote", "broken", "parrot"]
+    assert backend_names() == ["retrieval", "gpt", "hybrid", "remote", "broken", "parrot"]
     talk = Conversation()
     talk.add("user", "안녕")
     reply = open_backend("parrot", times=2).reply(talk)

@@ -41,8 +41,8 @@ def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> tuple[Decis
     weights = dict(Decision().weights)
     for kind in KINDS:
         own = [e for e in examples if e.kind == kind]
-        if len({e.grade > 0 for e in own}) < 2:
-            continue
+        if not 0 < sum(e.grade for e in own) < len(own):
+            continue  # nothing to tell good from bad by
         seen = np.array([e.seen for e in own])
         grades = np.array([e.grade for e in own])
         model = LogisticRegression(C=_SMOOTHING).fit(
