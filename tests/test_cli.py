@@ -32,7 +32,7 @@ def test_ask_json_is_one_value_with_the_field_names_of_reply(run: Run) -> None:
     done = run("ask", "오늘 기분이 좋아", "--json", "-k", "2")
     reply = json.loads(done.stdout)
     assert set(reply) == {"text", "backend", "model", "score", "candidates", "seconds", "tokens", "reason"}
-    assert reply["backend"] == "retrieval" and 0 <= reply["score"] <= 1
+    assert reply["backend"] == "hybrid" and 0 <= reply["score"] <= 1
     assert [set(c) for c in reply["candidates"]] == [{"text", "score", "source"}] * 2
 
 
@@ -44,7 +44,7 @@ def test_talk_in_a_pipe_and_history(run: Run) -> None:
     turns = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [t["role"] for t in turns] == ["user", "assistant"] * 2
     assert [t["text"] for t in turns[1::2]] == done.stdout.splitlines()
-    assert turns[1]["backend"] == "retrieval" and turns[1]["candidates"] and turns[1]["seconds"] > 0
+    assert turns[1]["backend"] == "hybrid" and turns[1]["candidates"] and turns[1]["seconds"] > 0
     assert len(run("history", "show").stdout.splitlines()) == 4
 
 
@@ -122,8 +122,9 @@ def test_history_search_export_delete(run: Run, tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["ask", "안녕", "--backend", "nothing"], 2, "nothing"),
-        (["ask", "안녕", "--temperature", "1"], 2, "--temperature"),
-        (["talk", "--seed", "1"], 2, "--seed"),
+        (["ask", "안녕", "--backend", "retrieval", "--temperature", "1"], 2, "--temperature"),
+        (["talk", "--backend", "retrieval", "--seed", "1"], 2, "--seed"),
+        (["ask", "안녕", "--shots", "9"], 2, "--shots"),
         (["ask", "안녕", "--encoder", "없는것"], 1, "없는것"),
         (["ask", "안녕", "--data", "없는것.csv"], 1, "없는것.csv"),
         (["ask", "안녕", "--device", "tpu"], 2, "--device"),
@@ -272,7 +273,7 @@ def test_another_backend_hears_what_was_said_before(run: Run) -> None:
     records = [json.loads(line) for line in run("history", "show", "--json").stdout.splitlines()]
     shown = [r for r in records if not r.get("undone")]
     assert [r["text"] for r in shown][0::2] == ["안녕", "오늘 너무 피곤해"]
-    assert [r["backend"] for r in shown if r["role"] == "assistant"] == ["retrieval", "gpt"]
+    assert [r["backend"] for r in shown if r["role"] == "assistant"] == ["hybrid", "gpt"]
 
 
 def test_evaluate_gpt_reports_as_json(run: Run, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from chatbot.backends.hybrid import (
     Proposal,
 )
 from chatbot.dialogue import Conversation, Reply
-from chatbot.errors import UsageError
+from chatbot.errors import ChatbotError, UsageError
 from chatbot.models.encoder import shipped_encoder
 from chatbot.models.format import Exchange
 from chatbot.session import Session
@@ -141,7 +141,9 @@ def test_settings_are_checked(backend: HybridBackend, model: str) -> None:
     assert backend.settings["shots"] == SHOTS
     backend.adjust("temperature", "0.3")
     assert backend.settings["temperature"] == 0.3
-    for name, value in (("shots", "9"), ("shots", "둘"), ("scorer", "dense")):
+    backend.adjust("scorer", "dense")
+    assert backend.settings["scorer"] == "dense"
+    for name, value in (("shots", "9"), ("shots", "둘"), ("scorer", "bm25"), ("persona", "x")):
         with pytest.raises(UsageError):
             backend.adjust(name, value)
     with pytest.raises(UsageError, match="--shots"):
@@ -175,6 +177,22 @@ def test_the_grade_to_expect_grows_with_what_speaks_for_a_candidate() -> None:
     assert decision.grade("retrieved", 0.6, 0.5, 0.5) > least
     assert decision.grade("retrieved", 0.5, 0.6, 0.5) > least
     assert decision.grade("retrieved", 0.5, 0.5, 0.6) < least
+
+
+def test_scores_of_another_index_are_moved_to_the_floor_that_was_fitted(backend: HybridBackend) -> None:
+    (found,) = backend.retrieval.search([talk(UNSURE)])
+    assert backend.decision.moved(0.6, found) == 0.6  # what ships was fitted on what ships
+    lower = found._replace(floor=found.floor - 0.2)
+    assert backend.decision.moved(0.6, lower) == pytest.approx(0.8)
+    assert not backend.sure(found) and backend.sure(found._replace(floor=found.floor - 0.5))
+
+
+def test_gpt_is_opened_when_it_is_needed_and_a_wrong_one_at_once(backend: HybridBackend) -> None:
+    lazy = HybridBackend(device="cpu")
+    lazy.reply(talk(SURE))
+    assert "gpt" not in vars(lazy) and "gpt" in vars(backend)
+    with pytest.raises(ChatbotError, match="없는모델"):
+        HybridBackend("없는모델", device="cpu")
 
 
 def test_the_decision_is_learnt_from_grades(backend: HybridBackend) -> None:

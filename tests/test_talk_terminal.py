@@ -114,7 +114,7 @@ def test_a_conversation(terminal: Callable[..., Terminal]) -> None:
     screen.wait(lambda text: len(replies(text)) == 1)
     screen.type("/why\r")
     shown = screen.wait("fatigue-tired-01")
-    assert "retrieval" in shown
+    assert "hybrid" in shown and "바로 골랐어요" in shown
     screen.type("/style 존댓말\r")
     screen.wait("말투: 존댓말")
     screen.type("오늘 기분이 좋아\r")

@@ -52,7 +52,8 @@ def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> tuple[Decis
         )
         weights[kind] = [float(model.intercept_[0]), *map(float, model.coef_[0])]
     counts = {kind: sum(e.kind == kind for e in examples) for kind in KINDS}
-    return Decision(weights, _confident(found, rated)), counts
+    floor = backend.retrieval.index.calibration.floor("fused")
+    return Decision(weights, _confident(found, rated), floor), counts
 
 
 def _examples(

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from chatbot.backends.gpt import GptBackend
 from chatbot.backends.retrieval import Found, RetrievalBackend, one_an_answer
 from chatbot.backends.settings import adjusted, all_checked
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
@@ -29,6 +28,9 @@ from chatbot.questions import asks
 from chatbot.resources import data_dir
 from chatbot.text import squeeze
 
+if TYPE_CHECKING:
+    from chatbot.backends.gpt import GptBackend
+
 SHOTS = 2
 PROPOSALS = 4  # replies that GPT writes to each utterance
 LOOKED_AT = 8  # retrieved answers, and as many plain replies, that are weighed
@@ -37,6 +39,7 @@ _TO_THE_POINT = 0.1
 _WEARS = 0.85  # what is left of that each time it is done in one talk
 Kind = Literal["nearest", "retrieved", "plain", "written", "open", "admission"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_SEARCHED: tuple[Kind, ...] = ("nearest", "retrieved", "plain", "admission")  # their own score is a search's
 _KOREAN: Mapping[Kind, str] = {
     "nearest": "검색한 답",
     "retrieved": "검색한 다른 답",
@@ -54,13 +57,19 @@ class Decision:
     For each kind (``nearest`` is the best answer found, ``retrieved`` the others), ``weights`` are those of
     a constant, of the candidate's own score (of the search, or GPT's confidence), of the reranker's, and of
     how strange the utterance is; the logistic function of the sum is the grade to expect, in 0..1. From the
-    search score ``confident`` on retrieval answers outright.
+    search score ``confident`` on retrieval answers outright. Search scores are those of an index with this
+    ``floor``; others, of another encoder say, are moved by the difference.
     """
 
     weights: Mapping[Kind, Sequence[float]] = field(
         default_factory=lambda: dict.fromkeys(KINDS, (-6.0, 8.0, 0.0, 0.0))
     )
     confident: float = 0.8
+    floor: float | None = None
+
+    def moved(self, search: float, found: Found) -> float:
+        """Return a search score as the weights know it."""
+        return search if self.floor is None else search + self.floor - found.floor
 
     def grade(self, kind: Kind, own: float, fits: float, strangeness: float) -> float:
         """Return the grade to expect of a candidate."""
@@ -93,6 +102,7 @@ class HybridBackend(Backend):
         shots: how many retrieved pairs GPT is shown as examples: 0 is zero-shot, 1 one-shot.
         seed, temperature, top_p, max_new_tokens, persona: as for the GPT backend.
         reranker: what helps to choose, named like the encoder; the shipped one by default.
+        scorer: as for the retrieval backend.
         progress: called with ``(done, total)`` while an index is built.
     """
 
@@ -111,22 +121,32 @@ class HybridBackend(Backend):
         max_new_tokens: int | None = None,
         persona: str | None = None,
         reranker: str | None = None,
+        scorer: str = "fused",
         progress: Progress | None = None,
     ) -> None:
         self.shots: int = all_checked(shots=shots).get("shots", SHOTS)
-        self.retrieval = RetrievalBackend(encoder, data, device, progress=progress)
-        self.gpt = GptBackend(
-            model, device, seed=seed, temperature=temperature, top_p=top_p,
-            max_new_tokens=max_new_tokens, persona=persona,
-        )  # fmt: skip
+        self.retrieval = RetrievalBackend(encoder, data, device, scorer, progress)
+        given = all_checked(seed=seed, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+        self._for_gpt: dict[str, Any] = {"model": model, "device": device, "persona": persona, **given}
         self.reranker = Reranker(reranker, device)
         self.decision = Decision(**self.reranker.decision)
         self.listening: Index | None = None
         if self.retrieval.knowledge.speaker is None:
             self.listening = open_index(load_listening(), self.retrieval.encoder, progress)
-        self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.gpt.notes, *self.reranker.notes]))
+        self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.reranker.notes]))
+        if model or persona:  # what may not be there is asked for at once
+            _ = self.gpt
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
+
+    @cached_property
+    def gpt(self) -> GptBackend:
+        """The generator, opened when it is first needed: what retrieval is sure of does without."""
+        from chatbot.backends.gpt import GptBackend
+
+        gpt = GptBackend(**self._for_gpt)
+        self.notes += [note for note in gpt.notes if note not in self.notes]
+        return gpt
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the answer in one piece, then the :class:`Reply` with all its candidates."""
@@ -156,7 +176,7 @@ class HybridBackend(Backend):
 
     def sure(self, found: Found) -> bool:
         """Tell whether retrieval answers outright."""
-        return found.score >= max(self.decision.confident, found.floor)
+        return self.decision.moved(found.score, found) >= self.decision.confident
 
     def proposals(
         self, conversations: Sequence[Conversation], found: Sequence[Found]
@@ -200,7 +220,8 @@ class HybridBackend(Backend):
         asked_back = sum(text in always_fits for text in said)
         graded = []
         for proposal, fit in zip(proposals, fits, strict=True):
-            grade = self.decision.grade(proposal.kind, proposal.own, float(fit), found.query.strangeness)
+            own = self.decision.moved(proposal.own, found) if proposal.kind in _SEARCHED else proposal.own
+            grade = self.decision.grade(proposal.kind, own, float(fit), found.query.strangeness)
             if proposal.kind in ("open", "admission"):
                 grade = max(grade - _TO_THE_POINT, 0.0)
             if proposal.kind == "open":
@@ -250,9 +271,9 @@ class HybridBackend(Backend):
     def _outright(self, conversation: Conversation, found: Found) -> Reply:
         self.speakers.append(found.speaker)
         reply = self.retrieval.answer(conversation, found)
-        limit = max(self.decision.confident, found.floor)
-        reason = f"검색한 답을 바로 골랐어요: 검색 점수 {found.score:.3f}, 기준 {limit:.3f}."
-        return replace(reply, backend=self.name, model=self._model, reason=reason)
+        score, limit = self.decision.moved(found.score, found), self.decision.confident
+        reason = f"검색한 답을 바로 골랐어요: 검색 점수 {score:.3f}, 기준 {limit:.3f}."
+        return replace(reply, backend=self.name, reason=reason)
 
     def _chosen(self, conversation: Conversation, found: Found, proposals: Sequence[Proposal]) -> Reply:
         """Return the best candidate."""
@@ -264,11 +285,8 @@ class HybridBackend(Backend):
         theirs = {"nearest": found.speaker, "retrieved": found.speaker, "written": self.gpt.speaker}
         self.speakers.append(theirs.get(best.kind))
         reason = f"후보 {len(ranked)}개를 견주어 골랐어요: {_KOREAN[best.kind]}, 점수 {grade:.3f}."
-        return Reply(best.text, self.name, self._model, grade, candidates, tokens=best.tokens, reason=reason)
-
-    @property
-    def _model(self) -> str:
-        return f"{self.retrieval.encoder.name}+{self.gpt.generator.name}"
+        model = f"{self.retrieval.encoder.name}+{self.gpt.generator.name}"
+        return Reply(best.text, self.name, model, grade, candidates, tokens=best.tokens, reason=reason)
 
     def teach(self, question: str, answer: str) -> None:
         """Answer ``question`` with ``answer`` from now on, in this and every later conversation."""
@@ -277,12 +295,13 @@ class HybridBackend(Backend):
     @property
     def settings(self) -> Mapping[str, object]:
         """What ``/set`` can change."""
-        return {"shots": self.shots, **self.gpt.settings}
+        return {"shots": self.shots, **self.retrieval.settings, **self.gpt.settings}
 
     def adjust(self, name: str, value: str) -> None:
-        """Change how many examples are shown, or how tokens are chosen."""
-        chosen = adjusted(self.name, name, value, self.settings)
-        if name == "shots":
-            self.shots = chosen
+        """Change how is searched, how many examples are shown, or how tokens are chosen."""
+        if name in self.retrieval.settings:
+            self.retrieval.adjust(name, value)
+        elif name == "shots":
+            self.shots = adjusted(self.name, name, value, self.settings)
         else:
-            self.gpt.adjust(name, value)
+            self.gpt.adjust(name, adjusted(self.name, name, value, self.settings))

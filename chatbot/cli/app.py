@@ -54,7 +54,7 @@ app.add_typer(train_app, name="train")
 @app.command()
 @takes_answer_options
 def talk(
-    backend: BackendName = "retrieval",
+    backend: BackendName = "hybrid",
     go_on: Annotated[bool, typer.Option("--continue", "-c", help="마지막 대화 이어 하기")] = False,
     resume: Annotated[str | None, typer.Option("--resume", help="이 번호의 대화 이어 하기")] = None,
     style: Style = "auto",
@@ -96,7 +96,7 @@ def talk(
 @takes_answer_options
 def ask(
     text: Annotated[list[str] | None, typer.Argument(help="물어볼 말 (없으면 표준 입력)")] = None,
-    backend: BackendName = "retrieval",
+    backend: BackendName = "hybrid",
     k: Annotated[int | None, typer.Option("-k", min=1, max=5, help="보여 줄 후보 수")] = None,
     style: Style = "auto",
     no_history: NoHistory = False,
