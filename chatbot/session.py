@@ -151,6 +151,19 @@ class Session:
     def _crisis(self) -> str | None:
         return safety.crisis(self.conversation.turns[-1].text)
 
+    def _for_backend(self) -> Conversation:
+        """Return what a backend may hear of the conversation: no crisis, nor what was answered to one."""
+        heard: list[Turn] = []
+        in_need = False
+        for turn in self.conversation.turns:
+            if turn.role == "user":
+                in_need = safety.crisis(turn.text) is not None
+            if not in_need:
+                heard.append(turn)
+        if len(heard) == len(self.conversation.turns):
+            return self.conversation
+        return replace(self.conversation, turns=heard)
+
     def _pieces(self, made: _Made | None) -> Generator[str | Reply, None, None]:
         """Yield what may be shown: a crisis reply, or the backend's with personal data masked.
 
@@ -164,7 +177,9 @@ class Session:
             yield reply
             return
         masker, shown, heard = StreamMasker(), "", False
-        answer: Iterator[str | Reply] = iter([made.reply]) if made else self.backend.stream(self.conversation)
+        answer: Iterator[str | Reply] = (
+            iter([made.reply]) if made else self.backend.stream(self._for_backend())
+        )
         for piece in answer:
             self.speaker = made.speaker if made else getattr(self.backend, "speaker", None)
             if isinstance(piece, Reply):
@@ -231,7 +246,7 @@ def _make(sessions: Sequence[Session]) -> dict[Session, _Made]:
     reply_many = getattr(backend, "reply_many", None)
     if reply_many is None or getattr(reply_many, "__func__", None) is Backend.reply_many:
         return {}  # answered one after the other, as by say
-    replies = reply_many([session.conversation for session in sessions])
+    replies = reply_many([session._for_backend() for session in sessions])
     # A backend that speaks now in one name, now in another, says whose each answer was.
     speakers = getattr(backend, "speakers", None) or [getattr(backend, "speaker", None)] * len(replies)
     return dict(zip(sessions, map(_Made, replies, speakers), strict=True))

@@ -94,6 +94,19 @@ def test_no_crisis_line_reaches_a_backend_by_any_road() -> None:
     assert not backend.heard and not backend.batches
 
 
+def test_a_crisis_is_no_context_for_a_backend_either() -> None:
+    backend = Spy()
+    sessions = [Session(backend) for _ in range(3)]
+    for text in ("안녕", "죽고 싶어", "고마워"):
+        ask_together(sessions, [text] * 3)
+    for session in sessions:
+        session.ask("이제 괜찮아")
+    assert set(backend.heard) == {"안녕", "고마워", "이제 괜찮아"}
+    assert sessions[0].conversation.said("user") == ["안녕", "죽고 싶어", "고마워", "이제 괜찮아"]
+    helped = sessions[0].conversation.turns[3].text
+    assert "109" in helped and helped not in [t.text for t in sessions[0]._for_backend().turns]
+
+
 def test_a_crisis_among_others_is_answered_in_its_place_and_stored() -> None:
     history, backend = History(), Spy("하나", "둘")
     sessions = [Session(backend, history) for _ in range(3)]
