@@ -248,7 +248,7 @@ class _Checker:
         self.report.count("이어지는 말")
 
     def rated(self, row: dict[str, Any], place: str) -> None:
-        """Check replies that people graded; what a model wrote may be any nonsense."""
+        """Check graded replies; what a model wrote may be any nonsense."""
         for text in row["said"]:
             self._text(text, place)
         if row.get("half") not in ("train", "dev"):

@@ -1,4 +1,4 @@
-"""Fitting how the hybrid backend weighs its candidates, on replies that people graded."""
+"""Fitting how the hybrid backend weighs its candidates, on graded replies."""
 
 from __future__ import annotations
 

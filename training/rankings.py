@@ -1,4 +1,4 @@
-"""What a reranker is taught with: what follows what, and replies as people graded them."""
+"""What a reranker is taught with: what follows what, and graded replies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GradedReply(NamedTuple):
 
 
 class Graded(NamedTuple):
-    """A conversation up to a user's turn, and replies to it as people graded them."""
+    """A conversation up to a user's turn, and graded replies to it."""
 
     turns: list[Turn]
     replies: list[GradedReply]

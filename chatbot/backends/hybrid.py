@@ -1,7 +1,7 @@
 """Hybrid: retrieval looks, GPT writes with what was found as examples, a reranker helps to choose.
 
 What retrieval is sure of is said outright. Else candidates of several kinds are weighed by the grade that
-people would give them: answers to what is nearest, a good listener's plain replies to what is nearest, what
+a reader would give them: answers to what is nearest, a good listener's plain replies to what is nearest, what
 GPT writes when it is shown some of these as examples, words that ask back, and admitting not to know.
 """
 
@@ -52,7 +52,7 @@ _KOREAN: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """How candidates are weighed, fitted on replies that people graded.
+    """How candidates are weighed, fitted on graded replies.
 
     For each kind (``nearest`` is the best answer found, ``retrieved`` the others), ``weights`` are those of
     a constant, of the candidate's own score (of the search, or GPT's confidence), of the reranker's, and of

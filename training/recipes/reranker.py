@@ -2,7 +2,7 @@
 
     python -m training.recipes.reranker --corpora DIR --out data/models/reranker
 
-does everything in order: ``follow`` (what follows what, and how good people found it), ``export``, ``decide``
+does everything in order: ``follow`` (what follows what, and which replies are good), ``export``, ``decide``
 (how the hybrid backend weighs its scores), ``card``. Stopped and started again it goes on where it was.
 """
 
