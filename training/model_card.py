@@ -172,7 +172,7 @@ nothing was trained on. Guessing finds {100 / metrics["among"]:.0f} %.
 
 ## How the hybrid backend weighs candidates
 
-Logistic regressions on {sum(rated.values()):,} replies graded 0 to 3 (`data/ratings`), fitted by the step `decide`: the grade to
+Logistic regressions on {sum(rated.values()):,} replies graded 0 to 3 by language models (`data/ratings`), fitted by the step `decide`: the grade to
 expect of a candidate from its own score (of the search, or GPT's confidence), the reranker's and the strangeness of
 the utterance.
 
