@@ -270,6 +270,18 @@ def _panel(title: str, body: Text, below: Text) -> Panel:
     return Panel(Group(*parts), box=box.ROUNDED)
 
 
+def reply_facts(reply: Reply) -> list[str]:
+    """Return score, tokens and tokens per second of an answer, as far as it has them."""
+    facts = []
+    if reply.score is not None:
+        facts.append(f"점수 {reply.score:.3f}")
+    if reply.tokens:
+        facts.append(f"{reply.tokens}토큰")
+    if reply.tokens and reply.seconds:
+        facts.append(f"{reply.tokens / reply.seconds:.0f}토큰/초")
+    return facts
+
+
 def _facts(label: str, reply: Reply) -> Text:
     """Return model, time, speed and score of an answer and, where it was found, the question it answers.
 
@@ -280,12 +292,7 @@ def _facts(label: str, reply: Reply) -> Text:
     facts = [reply.model] if reply.model and reply.model not in label else []
     if reply.seconds is not None:
         facts.append(f"{reply.seconds:.3f}초")
-    if reply.score is not None:
-        facts.append(f"점수 {reply.score:.3f}")
-    if reply.tokens:
-        facts.append(f"{reply.tokens}토큰")
-    if reply.tokens and reply.seconds:
-        facts.append(f"{reply.tokens / reply.seconds:.0f}토큰/초")
+    facts += reply_facts(reply)
     below = plain(" · ".join(facts), "dim")
     for line in (reply.reason, reply.candidates[0].source if reply.candidates else None):
         if line:

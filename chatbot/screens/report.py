@@ -21,6 +21,7 @@ from chatbot.comparison import Contender, Round, Vote
 from chatbot.dialogue import Reply
 from chatbot.measures import Measures, measure_all
 from chatbot.screens.charts import Scale, histograms
+from chatbot.screens.compare import reply_facts
 from chatbot.text import printable
 
 _SHORTEST = 1e-5  # seconds; a clock that stood still has no place on a logarithmic axis
@@ -184,14 +185,8 @@ def _standings(columns: Sequence[Column], votes: Sequence[Vote]) -> Mapping[str,
 
 def _facts(reply: Reply) -> str:
     """Return time, score and tokens of an answer in one line."""
-    facts = [] if reply.seconds is None else [_milliseconds(1000 * reply.seconds)]
-    if reply.score is not None:
-        facts.append(f"점수 {reply.score:.3f}")
-    if reply.tokens:
-        facts.append(f"{reply.tokens}토큰")
-    if reply.tokens and reply.seconds:
-        facts.append(f"{reply.tokens / reply.seconds:.0f}토큰/초")
-    return " · ".join(facts)
+    seconds = [] if reply.seconds is None else [_milliseconds(1000 * reply.seconds)]
+    return " · ".join([*seconds, *reply_facts(reply)])
 
 
 def _same(asked: Round) -> bool:

@@ -13,7 +13,6 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,8 +39,8 @@ from training.loop import fit, mixed_precision
 from training.masked import masked_lm_loss
 from training.noise import noisy
 from training.recipes import steps as common
+from training.recipes.contrast import train_by_contrast
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
-from training.trainer import common_arguments, last_checkpoint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -276,14 +275,6 @@ def sinusoids(length: int, width: int, scale: float) -> torch.Tensor:
 
 def contrast(job: Job[Recipe]) -> dict[str, Any]:
     """Turn the pretrained model, or a sentence encoder to go on from, into a better one by contrasts."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import CoSENTLoss, MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import (
-        BatchSamplers,
-        MultiDatasetBatchSamplers,
-    )
-
     recipe = job.recipe
     torch.manual_seed(recipe.seed)  # of the pooler, which nobody trains
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -294,47 +285,22 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     earlier = known.get("contrast", [])
     seed = recipe.seed + 100 * len(earlier)  # other pairs and other noise in every round
     rng = random.Random(seed)
+
+    def typed(text: str) -> str:
+        return noisy(text, rng) if rng.random() < recipe.noise else text
+
     pairs = [
-        tuple(noisy(text, rng) if rng.random() < recipe.noise else text for text in pair)
+        (typed(a), typed(b))
         for epoch in range(recipe.contrast_epochs)
-        for pair in sample_pairs(sets, recipe.pairs_per_set, seed + epoch)
+        for a, b in sample_pairs(sets, recipe.pairs_per_set, seed + epoch)
     ]
-    scored = scored_pairs(job.corpora)
-    state = job.work / "contrast-state" / job.identity
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            **{**common_arguments(state, device, recipe.seed), "disable_tqdm": False, "logging_steps": 50},
-            num_train_epochs=1,
-            per_device_train_batch_size=recipe.contrast_batch,
-            learning_rate=recipe.contrast_learning_rate,
-            warmup_steps=0.1,
-            batch_sampler=BatchSamplers.NO_DUPLICATES,
-            multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-            save_steps=SAVE_STEPS,
-        ),
-        train_dataset={
-            "paraphrases": Dataset.from_dict(
-                {"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]}
-            ),
-            "similarity": Dataset.from_dict(
-                {
-                    "sentence1": [a for a, _, _ in scored],
-                    "sentence2": [b for _, b, _ in scored],
-                    "score": [s for _, _, s in scored],
-                }
-            ),
-        },
-        loss={
-            "paraphrases": MultipleNegativesRankingLoss(model, scale=recipe.temperature_scale),
-            "similarity": CoSENTLoss(model),
-        },
-    )
-    saved = last_checkpoint(state)
-    done = trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+    steps = train_by_contrast(
+        model, pairs, scored_pairs(job.corpora), job.work / "contrast-state" / job.identity,
+        device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,
+        learning_rate=recipe.contrast_learning_rate, save_every=SAVE_STEPS,
+    )  # fmt: skip
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
-    rmtree(state.parent)
-    facts = {"steps": done.global_step, "pairs": len(pairs), "epochs": recipe.contrast_epochs}
+    facts = {"steps": steps, "pairs": len(pairs), "epochs": recipe.contrast_epochs}
     return {"pretraining": known.get("pretraining", {}), "rounds": [*earlier, facts]}
 
 

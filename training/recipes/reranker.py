@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +26,8 @@ from chatbot.models.reranker import Reranker, context_text
 from training.corpora import CHAT
 from training.rankings import following, graded, next_turns, picked
 from training.recipes import steps as common
+from training.recipes.contrast import train_by_contrast
 from training.recipes.steps import Job, Step, machine, open_to_all, recipe_app
-from training.trainer import common_arguments, last_checkpoint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -61,14 +60,6 @@ SIZES = {
 
 def follow(job: Job[Recipe]) -> dict[str, Any]:
     """Teach the encoder to put a reply near what it answers, the nearer the better it was graded."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import CoSENTLoss, MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import (
-        BatchSamplers,
-        MultiDatasetBatchSamplers,
-    )
-
     recipe = job.recipe
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = _open(job, device)
@@ -80,41 +71,13 @@ def follow(job: Job[Recipe]) -> dict[str, Any]:
     grades = [
         (context_text(g.turns), reply.text, reply.grade) for g in graded("train") for reply in g.replies
     ][: recipe.pairs]
-    state = job.work / "follow-state" / job.identity
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            **{**common_arguments(state, device, recipe.seed), "disable_tqdm": False, "logging_steps": 20},
-            num_train_epochs=1,
-            per_device_train_batch_size=recipe.batch,
-            learning_rate=recipe.learning_rate,
-            warmup_steps=0.1,
-            batch_sampler=BatchSamplers.NO_DUPLICATES,
-            multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-            save_steps=SAVE_STEPS,
-        ),
-        train_dataset={
-            "following": Dataset.from_dict(
-                {"anchor": [context for context, _ in pairs], "positive": [reply for _, reply in pairs]}
-            ),
-            "grades": Dataset.from_dict(
-                {
-                    "sentence1": [context for context, _, _ in grades],
-                    "sentence2": [reply for _, reply, _ in grades],
-                    "score": [grade for _, _, grade in grades],
-                }
-            ),
-        },
-        loss={
-            "following": MultipleNegativesRankingLoss(model, scale=recipe.temperature_scale),
-            "grades": CoSENTLoss(model),
-        },
-    )
-    saved = last_checkpoint(state)
-    done = trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+    steps = train_by_contrast(
+        model, pairs, grades, job.work / "follow-state" / job.identity,
+        device=device, seed=recipe.seed, batch=recipe.batch, scale=recipe.temperature_scale,
+        learning_rate=recipe.learning_rate, save_every=SAVE_STEPS,
+    )  # fmt: skip
     model.save_pretrained(str(job.work / "followed"), create_model_card=False)
-    rmtree(state.parent)
-    return {"steps": done.global_step, "pairs": len(pairs), "graded": len(grades), "machine": machine()}
+    return {"steps": steps, "pairs": len(pairs), "graded": len(grades), "machine": machine()}
 
 
 def _open(job: Job[Recipe], device: str) -> SentenceTransformer:
