@@ -14,6 +14,7 @@ from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import shipped_gpt
 from chatbot.models.device import resolve_device
 from chatbot.models.encoder import load_encoder, shipped_encoder
+from chatbot.models.reranker import shipped_reranker
 from chatbot.resources import data_dir, home_dir
 
 PACKAGES = (
@@ -49,8 +50,11 @@ def examine() -> tuple[dict[str, str], list[str]]:
     facts["대화 기록"] = str(default_path())
     facts["인코더"] = str(shipped_encoder())
     facts["생성 모델"] = str(shipped_gpt())
+    facts["재순위 모델"] = str(shipped_reranker())
     if not (shipped_gpt() / "chatbot.json").is_file():
         missing.append(f"{shipped_gpt()}에 생성 모델이 없어요. chatbot을 다시 설치해 주세요.")
+    if not (shipped_reranker() / "chatbot.json").is_file():
+        missing.append(f"{shipped_reranker()}에 재순위 모델이 없어요. chatbot을 다시 설치해 주세요.")
     try:
         knowledge = load_knowledge()
         facts["질문"] = f"{len(knowledge.entries)}개 (의도 {len(knowledge.intents)}개)"
