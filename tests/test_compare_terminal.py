@@ -124,6 +124,16 @@ def test_three_answers_stand_side_by_side_where_there_is_room(
     assert not History().conversations()
 
 
+@pytest.mark.parametrize("columns", [140, 80])
+def test_the_three_that_ship_stand_side_by_side(compare: Compare, columns: int) -> None:
+    screen = compare("retrieval,gpt,hybrid", "김밥 싸는데 자꾸 옆구리가 터져", columns=columns)
+    shown = ended(screen)
+    assert screen.child.exitstatus == 0 and "…" not in shown
+    lines = shown.splitlines()
+    assert any(all(name in line for name in ("retrieval", "gpt", "hybrid")) for line in lines)
+    assert "견주어" in "".join(shown.split())  # why the hybrid chose what it says
+
+
 def test_columns_fill_one_after_the_other_and_ctrl_c_stops_them(compare: Compare) -> None:
     screen = compare("parrot,slow,owl", "길게 말해 봐")
     shown = screen.wait("조각3")
