@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_ours(tmp_path_factory.mktemp("models") / "tiny", n_positions=256))
 
 
+@pytest.fixture(scope="module")
+def opened(model: str, tmp_path_factory: pytest.TempPathFactory) -> HybridBackend:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATBOT_HOME", str(tmp_path_factory.mktemp("home")))
+        return HybridBackend(model, device="cpu", seed=1, max_new_tokens=6)
+
+
 @pytest.fixture
-def backend(model: str) -> HybridBackend:
-    return HybridBackend(model, device="cpu", seed=1, max_new_tokens=6)
+def backend(opened: HybridBackend) -> HybridBackend:
+    """One that a test may change: the weights and the indexes are shared, nothing else."""
+    mine = copy(opened)
+    mine.gpt, mine.retrieval = copy(opened.gpt), copy(opened.retrieval)
+    return mine
 
 
 def talk(text: str, **settings: Any) -> Conversation:
