@@ -151,7 +151,7 @@ def test_dialogues_are_asked_turn_by_turn_and_each_goes_on_with_its_own_words() 
         "1 가",
         "3 다",
         "1 라",
-        "3 마",
+        "1 마",  # a crisis before it is no context
     ]
     assert rounds[3].replies["one"].backend == "safety"
     assert [turn.text for turn in rounds[1].before["one"].turns] == ["가", "1 가"]
