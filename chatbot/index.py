@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -35,6 +35,7 @@ FORMAT = 3
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+_TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
 _ENOUGH = 1000  # lines to fit on: more only take time
 _UNKNOWN_GRID = np.linspace(0.0, 0.5, 11)
 _KEPT_OUT = 0.95  # of lines that are not of a personal dataset: the shipped set knows them better
@@ -159,25 +160,25 @@ class Index:
 
     def compare(self, text: str, context: str = "") -> Similarities:
         """Return the cosines of ``text`` (and the exchange before it) with every entry."""
-        return self.look_up(self.queries([(text, context)]))[0]
+        return next(self.look_up(self.queries([(text, context)])))
 
-    def look_up(self, queries: Sequence[Query]) -> list[Similarities]:
-        """Return the cosines of utterances that were read already with every entry."""
-        if not queries:
-            return []
+    def look_up(self, queries: Sequence[Query]) -> Iterator[Similarities]:
+        """Yield the cosines of utterances that were read already with every entry, worked out in batches."""
+        for first in range(0, len(queries), _TOGETHER):
+            yield from self._similarities(queries[first : first + _TOGETHER])
+
+    def _similarities(self, queries: Sequence[Query]) -> Iterator[Similarities]:
         own = np.stack([query.vectors[0] for query in queries]) @ self.dense.T
         followed = [query for query in queries if query.context]
         if followed:
             before = iter(np.stack([query.vectors[1] for query in followed]) @ self.context.T)
-        found = []
         for query, dense in zip(queries, own, strict=True):
             before_dense, before_tfidf = np.zeros((2, len(self.entries)), dtype=np.float32)
             if query.context:
                 before_dense[self.has_context] = next(before)
                 before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
             words = self.tfidf.similarities(query.text)
-            found.append(Similarities(dense, words, before_dense, before_tfidf, query.strangeness))
-        return found
+            yield Similarities(dense, words, before_dense, before_tfidf, query.strangeness)
 
     def score(
         self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None

@@ -55,6 +55,7 @@ class Session:
         self.speaker: str | None = None  # in whose name the last reply came, None: the bot's own
         self._warn = warn
         self._ids: dict[Turn, int] = {}
+        self._judged: dict[Turn, str | None] = {}
         if history and conversation:
             records = [record for record in history.records(conversation.id) if not record.undone]
             self._ids = {record.turn: record.id for record in records}
@@ -148,8 +149,11 @@ class Session:
             self._write(History.finish_reply, row, reply)
             self._ids[turn] = row
 
-    def _crisis(self) -> str | None:
-        return safety.crisis(self.conversation.turns[-1].text)
+    def _crisis(self, turn: Turn) -> str | None:
+        """Return what danger a turn speaks of, if any; each is judged once, however long the talk."""
+        if turn not in self._judged:
+            self._judged[turn] = safety.crisis(turn.text)
+        return self._judged[turn]
 
     def _for_backend(self) -> Conversation:
         """Return what a backend may hear of the conversation: no crisis, nor what was answered to one."""
@@ -157,7 +161,7 @@ class Session:
         in_need = False
         for turn in self.conversation.turns:
             if turn.role == "user":
-                in_need = safety.crisis(turn.text) is not None
+                in_need = self._crisis(turn) is not None
             if not in_need:
                 heard.append(turn)
         if len(heard) == len(self.conversation.turns):
@@ -170,7 +174,7 @@ class Session:
         ``made`` is what the backend answered, ``None`` where it has not been asked yet.
         """
         self.speaker = None
-        label = self._crisis()
+        label = self._crisis(self.conversation.turns[-1])
         if label:
             reply = safety.crisis_reply(label, self.conversation, reply_style(self.conversation))
             yield reply.text
@@ -233,7 +237,7 @@ def ask_together(sessions: Sequence[Session], texts: Sequence[str]) -> list[Repl
     said = [_said(text) for text in texts]
     for session, text in zip(sessions, said, strict=True):
         session._hear(text)
-    calm = [session for session in sessions if not session._crisis()]
+    calm = [session for session in sessions if not session._crisis(session.conversation.turns[-1])]
     made = _make(calm)
     return [_last(session._answer(made.get(session))) for session in sessions]
 

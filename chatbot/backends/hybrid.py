@@ -124,9 +124,11 @@ class HybridBackend(Backend):
         scorer: str = "fused",
         progress: Progress | None = None,
     ) -> None:
-        self.shots: int = all_checked(shots=shots).get("shots", SHOTS)
+        given = all_checked(
+            shots=shots, seed=seed, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens
+        )
+        self.shots: int = given.pop("shots", SHOTS)
         self.retrieval = RetrievalBackend(encoder, data, device, scorer, progress)
-        given = all_checked(seed=seed, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         self._for_gpt: dict[str, Any] = {"model": model, "device": device, "persona": persona, **given}
         self.reranker = Reranker(reranker, device)
         self.decision = Decision(**self.reranker.decision)

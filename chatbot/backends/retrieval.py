@@ -26,7 +26,6 @@ Ranked = list[tuple[float, Entry]]  # best first
 KEPT_CANDIDATES = 5
 OFFERED = 2  # questions named when the bot does not know
 _RANKED = 50  # entries looked at more closely
-_TOGETHER = 32  # utterances searched for at a time: each holds its cosines with every entry
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
 # So much better must the shipped set match to speak instead of the person imitated.
@@ -104,18 +103,13 @@ class RetrievalBackend(Backend):
 
     def reply_many(self, conversations: Sequence[Conversation]) -> list[Reply]:
         """Answer several conversations in batches; ``seconds`` is each one's share of the time."""
-        replies: list[Reply] = []
-        self.speakers = []
-        for first in range(0, len(conversations), _TOGETHER):
-            started = time.perf_counter()
-            together = conversations[first : first + _TOGETHER]
-            found = self.search(together)
-            part = list(map(self.answer, together, found))
-            self.speakers += [one.speaker for one in found]
-            seconds = (time.perf_counter() - started) / len(part)
-            replies += [replace(reply, seconds=seconds) for reply in part]
-        self.speaker = self.speakers[-1] if self.speakers else None
-        return replies
+        started = time.perf_counter()
+        found = self.search(conversations)
+        replies = list(map(self.answer, conversations, found))
+        self.speakers = [one.speaker for one in found]
+        self.speaker = self.speakers[-1] if found else None
+        seconds = (time.perf_counter() - started) / max(len(replies), 1)
+        return [replace(reply, seconds=seconds) for reply in replies]
 
     def search(self, conversations: Sequence[Conversation]) -> list[Found]:
         """Return what is found for the last utterance of each conversation."""

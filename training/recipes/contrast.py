@@ -7,10 +7,26 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
+from chatbot.models.checkpoint import describe, new_checkpoint
+from training.recipes.steps import open_to_all
 from training.trainer import common_arguments, last_checkpoint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+
+def export_encoder(trained: Path, out: Path, kind: str) -> None:
+    """Write what ships to ``out``: a float16 sentence-transformers checkpoint and an int8 ONNX graph."""
+    from sentence_transformers import SentenceTransformer
+
+    from training.onnx_export import export_int8
+
+    model = SentenceTransformer(str(trained), device="cpu")
+    with new_checkpoint(out, kind) as part:
+        export_int8(model, part)
+        model.half().save_pretrained(str(part), create_model_card=False)
+        describe(part, kind, {}, "")  # the card says the rest
+    open_to_all(out)
 
 
 def train_by_contrast(

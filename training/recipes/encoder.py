@@ -21,7 +21,7 @@ import typer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from chatbot.errors import UsageError
-from chatbot.models.checkpoint import describe, new_checkpoint, read_description
+from chatbot.models.checkpoint import read_description
 from chatbot.resources import data_dir
 from training.batches import Batches, tokenised_lines
 from training.corpora import (
@@ -39,8 +39,8 @@ from training.loop import fit, mixed_precision
 from training.masked import masked_lm_loss
 from training.noise import noisy
 from training.recipes import steps as common
-from training.recipes.contrast import train_by_contrast
-from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
+from training.recipes.contrast import export_encoder, train_by_contrast
+from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, recipe_app
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -334,16 +334,7 @@ def sentence_encoder(job: Job[Recipe]) -> SentenceTransformer:
 
 def export(job: Job[Recipe]) -> dict[str, Any]:
     """Write what ships: a float16 sentence-transformers checkpoint and an int8 ONNX graph."""
-    from sentence_transformers import SentenceTransformer
-
-    from training.onnx_export import export_int8
-
-    model = SentenceTransformer(str(job.work / "contrasted"), device="cpu")
-    with new_checkpoint(job.out, "encoder") as part:
-        export_int8(model, part)
-        model.half().save_pretrained(str(part), create_model_card=False)
-        describe(part, "encoder", {}, "")  # the card says the rest
-    open_to_all(job.out)
+    export_encoder(job.work / "contrasted", job.out, "encoder")
     return {}
 
 

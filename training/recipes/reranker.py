@@ -20,13 +20,13 @@ import typer
 
 from chatbot.dialogue import Turn
 from chatbot.knowledge import held_out_dialogues
-from chatbot.models.checkpoint import describe, new_checkpoint
+from chatbot.models.checkpoint import describe
 from chatbot.models.encoder import Encoder, load_encoder, shipped_encoder
 from chatbot.models.reranker import Reranker, context_text
 from training.corpora import CHAT
 from training.rankings import following, graded, next_turns, picked
 from training.recipes import steps as common
-from training.recipes.contrast import train_by_contrast
+from training.recipes.contrast import export_encoder, train_by_contrast
 from training.recipes.steps import Job, Step, machine, open_to_all, recipe_app
 
 if TYPE_CHECKING:
@@ -91,16 +91,7 @@ def _open(job: Job[Recipe], device: str) -> SentenceTransformer:
 
 def export(job: Job[Recipe]) -> dict[str, Any]:
     """Write what ships: a float16 sentence-transformers checkpoint and an int8 ONNX graph."""
-    from sentence_transformers import SentenceTransformer
-
-    from training.onnx_export import export_int8
-
-    model = SentenceTransformer(str(job.work / "followed"), device="cpu")
-    with new_checkpoint(job.out, "reranker") as part:
-        export_int8(model, part)
-        model.half().save_pretrained(str(part), create_model_card=False)
-        describe(part, "reranker", {}, "")  # the card says the rest
-    open_to_all(job.out)
+    export_encoder(job.work / "followed", job.out, "reranker")
     return {}
 
 
