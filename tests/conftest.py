@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+for size in ("COLUMNS", "LINES"):  # what the caller's terminal measures would overrule the tests' own terminals
+    os.environ.pop(size, None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

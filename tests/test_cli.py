@@ -44,6 +44,7 @@ def test_talk_in_a_pipe_and_history(run: Run) -> None:
     turns = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [t["role"] for t in turns] == ["user", "assistant"] * 2
     assert [t["text"] for t in turns[1::2]] == done.stdout.splitlines()
+    assert "골랐어요" in turns[1]["reason"] and turns[0]["reason"] is None
     assert turns[1]["backend"] == "hybrid" and turns[1]["candidates"] and turns[1]["seconds"] > 0
     assert len(run("history", "show").stdout.splitlines()) == 4
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chatbot.backends import open_backend
+from chatbot.backends import open_backend, prepared
 from chatbot.backends.hybrid import (
     KINDS,
     LOOKED_AT,
@@ -202,6 +202,7 @@ def test_gpt_is_opened_when_it_is_needed_and_a_wrong_one_at_once(backend: Hybrid
     lazy = HybridBackend(device="cpu")
     lazy.reply(talk(SURE))
     assert "gpt" not in vars(lazy) and "gpt" in vars(backend)
+    assert prepared(lazy) is lazy and "gpt" in vars(lazy)
     with pytest.raises(ChatbotError, match="없는모델"):
         HybridBackend("없는모델", device="cpu")
 

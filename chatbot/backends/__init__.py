@@ -117,6 +117,15 @@ def opened(backend: Backend) -> Backend:
     return backend.opened if isinstance(backend, OpeningBackend) else backend
 
 
+def prepared(backend: Backend) -> Backend:
+    """Return the backend itself with everything loaded that it would else load when it is first needed."""
+    backend = opened(backend)
+    prepare = getattr(backend, "prepare", None)
+    if prepare is not None:
+        prepare()
+    return backend
+
+
 def _parameters(factory: Callable[..., Backend]) -> list[inspect.Parameter]:
     """Return what a class or function takes; nothing for a class without an ``__init__`` of its own.
 

@@ -137,7 +137,7 @@ class HybridBackend(Backend):
             self.listening = open_index(load_listening(), self.retrieval.encoder, progress)
         self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.reranker.notes]))
         if model or persona:  # what may not be there is asked for at once
-            _ = self.gpt
+            self.prepare()
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
 
@@ -149,6 +149,10 @@ class HybridBackend(Backend):
         gpt = GptBackend(**self._for_gpt)
         self.notes += [note for note in gpt.notes if note not in self.notes]
         return gpt
+
+    def prepare(self) -> None:
+        """Open the generator now, so that no answer is the one that waits for it."""
+        _ = self.gpt
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the answer in one piece, then the :class:`Reply` with all its candidates."""

@@ -166,10 +166,11 @@ class _Run:
 
     def opened(self) -> dict[str, Backend]:
         """Open all before the first answers, so that no answer pays for another's loading."""
+        from chatbot.backends import prepared
         from chatbot.screens.progress import ProgressReport
 
         with ProgressReport("색인 만드는 중") as report:
-            backends = {label: opening.opened for label, opening in self.open(report).items()}
+            backends = {label: prepared(opening) for label, opening in self.open(report).items()}
         for note in dict.fromkeys(n for backend in backends.values() for n in getattr(backend, "notes", ())):
             say(note)
         return backends

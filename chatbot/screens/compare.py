@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chatbot import safety
-from chatbot.backends import OpeningBackend, opened
+from chatbot.backends import OpeningBackend, prepared
 from chatbot.comparison import Round, snapshot
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import explain
@@ -191,7 +191,7 @@ def wait_for_all(console: Console, sessions: Mapping[str, Session], loading: Loa
     notes: dict[str, None] = {}
     with waiting(loading):
         for session in opening:
-            session.backend = opened(session.backend)
+            session.backend = prepared(session.backend)
             notes |= dict.fromkeys(getattr(session.backend, "notes", ()))
     for note in notes:
         console.print(plain(note, "dim"))

@@ -65,6 +65,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "candidates": [c._asdict() for c in reply.candidates] if reply else [],
         "seconds": reply and reply.seconds,
         "tokens": reply and reply.tokens,
+        "reason": reply and reply.reason,
     }
 
 
