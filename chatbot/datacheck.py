@@ -40,6 +40,7 @@ TOPIC_RATIO = 4
 NEAR_COSINE = 0.92
 HALVES = ("dev", "test")
 GRADES = range(4)
+MAX_SCORE = 5  # of likeness of meaning, as in STS-B
 LABELS = {
     "unseen": {"ood", "unseen"},
     "crisis": {*get_args(Danger), "none"},
@@ -160,6 +161,8 @@ class _Checker:
             self.rated(row, place)
         elif "label" in row:
             self.labelled(row, place, file)
+        elif "score" in row:
+            self.scored(row, place)
         elif {"question", "answer"} <= row.keys():
             self._text(row["question"], place)
             self._text(row["answer"], place)
@@ -260,6 +263,13 @@ class _Checker:
                 self._text(reply["content"], place)
             self.report.count(f"ratings {reply['kind']}")
         self.report.count("점수를 매긴 말")
+
+    def scored(self, row: dict[str, Any], place: str) -> None:
+        for text in (row["a"], row["b"]):
+            self._text(text, place)
+        if not 0 <= row["score"] <= MAX_SCORE:
+            self.problem(place, f"score {row['score']}: 0에서 {MAX_SCORE}까지 써 주세요.")
+        self.report.count("뜻이 얼마나 같은지 매긴 짝")
 
     def labelled(self, row: dict[str, Any], place: str, file: Path) -> None:
         if file.parent.name == "eval" or "half" in row:

@@ -1,9 +1,9 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, their fusion, and calibration.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, its arrays
-memory-mapped. It holds what was fitted for exactly this encoder on exactly this data: how much
-each scorer counts, how much the turn before counts, and the floor under which the best match is
-no match.
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in half
+precision, the other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
+this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
+match is no match.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from chatbot.tfidf import Tfidf, load_terms, mapped
 Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
+_SAVED = np.float16  # of the vectors: half the size on disk and in the wheel, cosines to three digits
 
-FORMAT = 3
+FORMAT = 4
 # Weights to try, dense against TF-IDF, and context against the utterance itself.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
@@ -115,7 +116,8 @@ class Index:
         entries = knowledge.entries
         questions = [e.question for e in entries]
         contexts = [normalise(e.context) for e in entries if e.context]
-        vectors = encoder.encode(questions + contexts, progress)
+        # As they are saved, so that an index serves alike before and after.
+        vectors = encoder.encode(questions + contexts, progress).astype(_SAVED).astype(np.float32)
         tfidf = Tfidf.fit([normalise(q) for q in questions])
         index = cls(
             entries,
@@ -211,8 +213,8 @@ class Index:
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         private_dir(part)
-        np.save(part / "dense.npy", self.dense)
-        np.save(part / "context.npy", self.context)
+        np.save(part / "dense.npy", self.dense.astype(_SAVED))
+        np.save(part / "context.npy", self.context.astype(_SAVED))
         np.save(part / "strangeness.npy", self.strangeness)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
@@ -235,11 +237,14 @@ class Index:
             facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if facts["format"] != FORMAT or facts["entries"] != len(entries):
                 return None
-            context, terms = mapped(folder / "context.npy"), load_terms(folder)
+            dense, context = (
+                np.load(folder / f"{name}.npy").astype(np.float32) for name in ("dense", "context")
+            )
+            terms = load_terms(folder)
             return cls(
                 entries,
                 encoder,
-                mapped(folder / "dense.npy"),
+                dense,
                 context,
                 Tfidf.load(folder, "tfidf", len(entries), terms),
                 Tfidf.load(folder, "context-tfidf", len(context), terms),

@@ -7,8 +7,8 @@ import hashlib
 import io
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,25 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
 
 
 def load_listening() -> Knowledge:
-    """Load what a good listener says: plain replies that fit whatever is much like what was said."""
-    return _load(LISTENING, _files(listening_dir()))
+    """Load what a good listener says: plain replies that fit whatever is much like what was said.
+
+    What was said once is one entry, with the replies in both speech levels.
+    """
+    loaded = _load(LISTENING, _files(listening_dir()))
+    said: dict[tuple[str, str], list[Entry]] = {}
+    for entry in loaded.entries:
+        said.setdefault((entry.context, entry.question), []).append(entry)
+    loaded.entries = [_together(entries) for entries in said.values()]
+    return loaded
+
+
+def _together(entries: Sequence[Entry]) -> Entry:
+    """Return entries of the same words as one, with all their answers."""
+    answers = [entry.answers for entry in entries]
+    polite, casual = (
+        tuple(text for each in answers for text in getattr(each, style)) for style in ("polite", "casual")
+    )
+    return replace(entries[0], answers=Answers(answers[0].source, polite, casual))
 
 
 def listening_dir() -> Path:

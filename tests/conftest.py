@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-for size in ("COLUMNS", "LINES"):  # what the caller's terminal measures would overrule the tests' own terminals
-    os.environ.pop(size, None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,6 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has user data of its own."""
     path = tmp_path / "home"
     monkeypatch.setenv("CHATBOT_HOME", str(path))
+    for size in ("COLUMNS", "LINES"):  # of the caller's terminal: they would overrule the tests' own
+        monkeypatch.delenv(size, raising=False)
     return path
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from chatbot.knowledge import held_out_dialogues, load_dialogues, load_knowledge
 from chatbot.models.checkpoint import load_model, load_tokenizer
 from chatbot.models.format import MarkerFormat
 from chatbot.resources import data_dir
+from chatbot.style import speech_level
 from chatbot.text import squeeze
 from tests.tiny_models import tiny_gpt2, write_ours
 from training import causal as causal_module
 from training import loop as loop_module
 from training.causal import Curriculum, token_costs, train_on
-from training.dialogues import Conversation, own_conversations
+from training.dialogues import Conversation, listening, own_conversations
 from training.recipes import gpt as recipe_module
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
@@ -131,6 +133,28 @@ def test_every_answer_comes_in_its_own_speech_level() -> None:
             count += 1
     assert count > 8000
     assert conversations != list(own_conversations(2))
+
+
+def test_an_epoch_of_a_few_wordings_draws_others_every_time() -> None:
+    intents = {question: i.id for i in load_knowledge().intents for question in i.questions}
+
+    def asked(seed: int) -> Counter[tuple[str, str | None]]:
+        few = own_conversations(seed, wordings=2)
+        return Counter((intents[t.text], c.style) for c in few for t in c.turns if t.text in intents)
+
+    counts = asked(1)
+    single = [count for (_, style), count in counts.items() if style]
+    assert 0 < max(single) <= 8  # twice, and again where the next pair goes on from it
+    assert asked(1) == counts != asked(2)
+
+
+def test_a_listeners_replies_are_learnt_in_both_speech_levels() -> None:
+    told = listening(1)
+    assert {c.style for c in told} == {"polite", "casual"} and len(told) > 6000
+    assert all(
+        c.turns[-1].role == "assistant" and speech_level(c.turns[-1].text) in (c.style, None) for c in told
+    )
+    assert [c.turns[-1].text for c in told] != [c.turns[-1].text for c in listening(2)]
 
 
 def test_only_what_was_said_by_the_two_is_trained_on(tmp_path: Path) -> None:

@@ -199,6 +199,17 @@ def test_sentences_that_stand_in_other_text_are_found(tmp_path: Path) -> None:
         check(file, against=empty)
 
 
+def test_graded_pairs_are_checked(tmp_path: Path) -> None:
+    file = tmp_path / "graded.jsonl"
+    file.write_text(
+        '{"a": "비가 온다", "b": "비 내린다", "score": 5}\n{"a": "비가 온다", "b": "눈", "score": 6}\n',
+        "utf-8",
+    )
+    report = check(file)
+    assert report.counts == {"뜻이 얼마나 같은지 매긴 짝": 2}
+    assert len(report.problems) == 1 and "score 6" in report.problems[0]
+
+
 def test_the_readme_of_the_data_counts_what_is_there() -> None:
     report = check()
     assert report.problems == []

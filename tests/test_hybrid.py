@@ -172,7 +172,7 @@ def test_over_other_pairs_the_examples_are_those(tmp_path: Path, model: str) -> 
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("question,answer\n밥 먹었어?,난 전기를 먹어.\n뭐 해?,네 생각 해.\n", encoding="utf-8")
     backend = HybridBackend(model, data=str(pairs), device="cpu", seed=1, max_new_tokens=6)
-    backend.listening = None  # as over a personal dataset
+    backend.retrieval.listening = None  # as over a personal dataset
     (proposals,) = backend.proposals(
         [talk("너 지금 뭐 하고 있어?")], backend.retrieval.search([talk("너 지금 뭐 하고 있어?")])
     )

@@ -53,7 +53,7 @@ def test_cache_is_used_and_memory_mapped(own: Knowledge, home: Path) -> None:
     assert built > 0
     second = open_index(own, encoder)
     assert encoder.count == built
-    assert isinstance(second.dense.base, np.memmap)
+    assert isinstance(second.strangeness.base, np.memmap)
     assert second.calibration == first.calibration
     np.testing.assert_array_equal(second.dense, first.dense)
 

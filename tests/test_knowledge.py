@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chatbot.knowledge import DataError, load_knowledge, load_taught, taught_path, teach
+from chatbot.knowledge import DataError, load_knowledge, load_listening, load_taught, taught_path, teach
 
 
 def test_shipped_set_is_large_enough() -> None:
@@ -21,6 +21,13 @@ def test_held_out_wordings_are_not_indexed() -> None:
     indexed = {entry.question for entry in shipped.entries if not entry.context}
     held_out = {text for half in ("dev", "test") for text, _ in shipped.held_out(half)}
     assert held_out and not indexed & held_out
+
+
+def test_what_a_listener_hears_once_is_one_entry_in_both_speech_levels() -> None:
+    entries = load_listening().entries
+    assert len({(e.context, e.question) for e in entries}) == len(entries)
+    both = [e for e in entries if e.answers.polite and e.answers.casual]
+    assert len(both) > 0.9 * len(entries)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
 from chatbot.errors import UsageError
 from chatbot.knowledge import load_knowledge
@@ -28,6 +28,7 @@ from training.batches import Batches, tokenised_lines
 from training.corpora import parakqc_split, paraphrase_sets, pretraining_lines, sample_pairs
 from training.noise import noisy
 from training.recipes import encoder as recipe_module
+from training.recipes.contrast import with_near_others
 from training.recipes.steps import Job
 
 SMOKE = recipe_module.SIZES["smoke"]
@@ -59,6 +60,32 @@ def test_pairs_are_distinct_and_bounded() -> None:
     group = corpora_module.ParaphraseSet("x", ("가", "나", "다", "가"))
     pairs = sample_pairs([group], {"x": 10}, seed=1)
     assert len(pairs) == 3 and all(a != b for a, b in pairs)
+
+
+def test_a_share_of_the_sets_gives_a_pair() -> None:
+    groups = [corpora_module.ParaphraseSet("x", (f"가{n}", f"나{n}")) for n in range(400)]
+    assert 60 < len(sample_pairs(groups, {"x": 0.25}, seed=1)) < 140
+
+
+def test_hard_negatives_are_near_and_of_another_set() -> None:
+    model = SentenceTransformer(str(shipped_encoder()), device="cpu").float()
+    sets = [("배고파", "배가 고프다"), ("배불러", "배가 부르다"), ("시험 망했어", "시험을 망쳤다")]
+    pairs = [("배고파", "배가 고프다"), ("배불러", "배가 부르다"), ("시험 망했어", "시험을 망쳤다")] * 5
+    drawn = with_near_others(model, pairs, sets, 2, random.Random(1))
+    assert [(a, b) for a, b, _ in drawn] == pairs
+    assert {other for anchor, _, other in drawn if anchor == "배고파"} == set(sets[1])
+    assert {other for anchor, _, other in drawn if anchor == "배불러"} == set(sets[0])
+
+
+def test_our_graded_pairs_are_scored_beside_those_of_the_corpora(corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(
+        '{"a": "한 남자가 뛴다", "b": "남자가 달린다", "score": 5}\n', "utf-8"
+    )
+    given = corpora_module.scored_pairs(corpora, tmp_path / "none")
+    assert corpora_module.scored_pairs(corpora, tmp_path) == [
+        *given,
+        ("한 남자가 뛴다", "남자가 달린다", 1.0),
+    ]
 
 
 def test_noise_changes_but_never_empties() -> None:

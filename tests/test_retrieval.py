@@ -45,6 +45,36 @@ def test_answers_vary_and_are_not_repeated_until_all_were_said(backend: Retrieva
     assert len(first_words) > 1
 
 
+def test_a_listener_speaks_where_no_answer_is_to_the_point(backend: RetrievalBackend, tmp_path: Path) -> None:
+    assert backend.listening is not None
+    heard = {entry.question: entry.answers for entry in backend.listening.entries if not entry.context}
+    indexed = {entry.question for entry in backend.knowledge.entries}
+    alone = [question for question in heard if question not in indexed]
+    spoken = 0
+    for question in alone[:: len(alone) // 40]:
+        (found,) = backend.search([talking(question)])
+        reply = backend.answer(talking(question), found)
+        if found.score >= 0.7:
+            assert reply.text not in heard[question].in_style(found.style)
+        elif reply.text in heard[question].in_style(found.style):
+            spoken += 1
+            assert reply.candidates[0].text == reply.text and reply.score == pytest.approx(1.0, abs=0.05)
+            assert reply.candidates[0].source.endswith(f"← {question}")
+    assert spoken > 10
+
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n밥 먹었어?,난 전기를 먹어.\n뭐 해?,네 생각 해.\n", encoding="utf-8")
+    own = RetrievalBackend(data=str(pairs))
+    texts = {text for answers in heard.values() for text in (*answers.polite, *answers.casual)}
+    assert not any(own.reply(talking(question)).text in texts for question in alone[:20])
+
+
+def talking(text: str) -> Conversation:
+    talk = Conversation()
+    talk.add("user", text)
+    return talk
+
+
 def test_style_mirrors_the_user_unless_set(backend: RetrievalBackend) -> None:
     assert speech_level(ask(backend, "오늘 너무 피곤해요").text) == "polite"
     assert speech_level(ask(backend, "오늘 너무 피곤해").text) != "polite"

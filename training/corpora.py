@@ -162,19 +162,25 @@ def paraphrase_sets(corpora: Path, qa_dir: Path, held_out: int, seed: int) -> li
     return [s for s in sets if not any(squeeze(text) in unseen for text in s.sentences)]
 
 
-def scored_pairs(corpora: Path) -> list[tuple[str, str, float]]:
-    """Return KorSTS training pairs with their similarity scaled to 0..1."""
-    rows = read_jsonl(corpora / "pairs" / "korsts_train.jsonl.gz")
-    return [(row["a"], row["b"], row["score"] / 5) for row in rows]
+def scored_pairs(corpora: Path, similarity_dir: Path) -> list[tuple[str, str, float]]:
+    """Return KorSTS training pairs and our own, with their similarity scaled to 0..1."""
+    files = [corpora / "pairs" / "korsts_train.jsonl.gz", *sorted(similarity_dir.glob("*.jsonl"))]
+    return [(row["a"], row["b"], row["score"] / 5) for path in files for row in read_jsonl(path)]
 
 
-def sample_pairs(sets: list[ParaphraseSet], per_set: Mapping[str, int], seed: int) -> list[tuple[str, str]]:
-    """Draw up to ``per_set[source]`` distinct pairs from every set, shuffled."""
+def sample_pairs(sets: list[ParaphraseSet], per_set: Mapping[str, float], seed: int) -> list[tuple[str, str]]:
+    """Draw up to ``per_set[source]`` distinct pairs from every set, shuffled.
+
+    A number below 1 is the share of the sets that give one.
+    """
     rng = random.Random(seed)
     pairs: list[tuple[str, str]] = []
     for group in sets:
         every = list(combinations(dict.fromkeys(group.sentences), 2))
-        for a, b in rng.sample(every, min(per_set.get(group.source, 1), len(every))):
+        wanted = per_set.get(group.source, 1)
+        if wanted < 1:
+            wanted = int(rng.random() < wanted)
+        for a, b in rng.sample(every, min(int(wanted), len(every))):
             pairs.append((a, b) if rng.random() < 0.5 else (b, a))
     rng.shuffle(pairs)
     return pairs

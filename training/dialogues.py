@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,13 +137,14 @@ def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
         yield row["meta"]["split"], [turn for turn in turns if turn.text]
 
 
-def own_conversations(seed: int) -> Iterator[Conversation]:
+def own_conversations(seed: int, wordings: int | None = None) -> Iterator[Conversation]:
     """Yield one epoch of the words that ship: pairs in every speech level, dialogues.
 
-    Another seed draws other answers, other noise and other neighbours.
+    Another seed draws other answers, other noise and other neighbours, and with ``wordings`` other so many
+    questions of every intent.
     """
     rng = random.Random(seed)
-    pairs = list(_pairs(load_knowledge(), rng))
+    pairs = list(_pairs(load_knowledge(), rng, wordings=wordings))
     rng.shuffle(pairs)
     before: dict[Style | None, Conversation] = {}
     for pair in pairs:
@@ -203,22 +205,34 @@ def pairs_with_examples(share: float, seed: int) -> list[Conversation]:
     return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
-def listening_with_examples(seed: int, limit: int | None = None) -> list[Conversation]:
-    """Return what a good listener says to our lines, with others before it as examples."""
+def listening(seed: int) -> list[Conversation]:
+    """Return what a good listener says to our lines, shuffled, some of them with slips of typing."""
     rng = random.Random(seed)
     told = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
-    slipped = [c._replace(turns=_with_slips(c.turns, rng)) if rng.random() < _NOISE else c for c in told]
-    return with_examples(slipped[:limit], open_index(load_listening(), load_encoder()), seed)
+    rng.shuffle(told)
+    return [c._replace(turns=_with_slips(c.turns, rng)) if rng.random() < _NOISE else c for c in told]
+
+
+def listening_with_examples(share: float, seed: int) -> list[Conversation]:
+    """Return a share of what a good listener says to our lines, with others before it as examples."""
+    told = listening(seed)
+    return with_examples(told[: int(share * len(told))], open_index(load_listening(), load_encoder()), seed)
 
 
 def _with_slips(turns: Sequence[Turn], rng: random.Random) -> list[Turn]:
     return [replace(turn, text=noisy(turn.text, rng)) if turn.role == "user" else turn for turn in turns]
 
 
-def _pairs(knowledge: Knowledge, rng: random.Random, noise: float = _NOISE) -> Iterator[Conversation]:
+def _pairs(
+    knowledge: Knowledge, rng: random.Random, noise: float = _NOISE, wordings: int | None = None
+) -> Iterator[Conversation]:
+    by_answers: dict[str, list[Entry]] = {}
     for entry in knowledge.entries:
-        if entry.context:
-            continue
+        if not entry.context:
+            by_answers.setdefault(entry.answers.source, []).append(entry)
+    for entry in chain.from_iterable(
+        rng.sample(entries, min(len(entries), wordings or len(entries))) for entries in by_answers.values()
+    ):
         for style in _STYLES:
             if entry.answers.has_style(style):
                 question = noisy(entry.question, rng) if rng.random() < noise else entry.question

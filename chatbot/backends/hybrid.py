@@ -13,14 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from chatbot.backends.retrieval import Found, RetrievalBackend, one_an_answer
 from chatbot.backends.settings import adjusted, all_checked
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
-from chatbot.index import Index, open_index
-from chatbot.knowledge import load_listening
 from chatbot.models.encoder import Progress
 from chatbot.models.format import Exchange
 from chatbot.models.reranker import Reranker, context_text
@@ -132,9 +129,6 @@ class HybridBackend(Backend):
         self._for_gpt: dict[str, Any] = {"model": model, "device": device, "persona": persona, **given}
         self.reranker = Reranker(reranker, device)
         self.decision = Decision(**self.reranker.decision)
-        self.listening: Index | None = None
-        if self.retrieval.knowledge.speaker is None:
-            self.listening = open_index(load_listening(), self.retrieval.encoder, progress)
         self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.reranker.notes]))
         if model or persona:  # what may not be there is asked for at once
             self.prepare()
@@ -237,20 +231,13 @@ class HybridBackend(Backend):
 
     def plain(self, found: Sequence[Found], count: int) -> list[list[Proposal]]:
         """Return the listener's ``count`` replies to what is nearest, in the speech level asked for."""
-        if self.listening is None:
-            return [[] for _ in found]
-        proposals = []
-        for one, similar in zip(found, self.listening.look_up([f.query for f in found]), strict=True):
-            scores = self.listening.score(similar)
-            ranked = ((float(scores[i]), self.listening.entries[i]) for i in scores.argsort()[::-1])
-            suited = ((score, entry) for score, entry in ranked if entry.answers.has_style(one.style))
-            proposals.append(
-                [
-                    Proposal("plain", entry.answers.in_style(one.style)[0], score, entry.question)
-                    for score, entry in islice(suited, count)
-                ]
-            )
-        return proposals
+        return [
+            [
+                Proposal("plain", entry.answers.in_style(one.style)[0], score, entry.question)
+                for score, entry in one.plain[:count]
+            ]
+            for one in found
+        ]
 
     def open_words(self, conversation: Conversation, found: Found) -> list[Proposal]:
         """Return replies that fit any question, or anything told; asked back they keep the talk going."""

@@ -15,7 +15,15 @@ import numpy as np
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.index import SCORERS, Index, Query, Scorer, Similarities, open_index
-from chatbot.knowledge import Answers, Entry, context_of, load_knowledge, load_taught, teach
+from chatbot.knowledge import (
+    Answers,
+    Entry,
+    context_of,
+    load_knowledge,
+    load_listening,
+    load_taught,
+    teach,
+)
 from chatbot.models.encoder import Progress, load_encoder
 from chatbot.resources import data_dir
 from chatbot.style import Style, reply_style
@@ -32,13 +40,16 @@ _WRONG_STYLE = 0.15
 _FAR_BETTER = 0.3
 # What somebody took the trouble to teach wins against what shipped and matches a little better.
 _TAUGHT = 0.1
+# From this score on an answer is to the point; under it a listener's plain reply may fit better (LOG.md).
+_TO_THE_POINT = 0.7
 
 
 class Found(NamedTuple):
     """What was found for an utterance: entries, best first, and how to answer from them.
 
     ``query`` is the utterance as it was looked up; ``floor`` is the score under which the best is none;
-    ``speaker`` is in whose name the answers are, ``None``: the bot's own.
+    ``speaker`` is in whose name the answers are, ``None``: the bot's own. ``plain`` is what a good listener
+    replied to what is most like it, best first.
     """
 
     query: Query
@@ -46,6 +57,7 @@ class Found(NamedTuple):
     style: Style
     floor: float
     speaker: str | None
+    plain: Ranked
 
     @property
     def score(self) -> float:
@@ -61,9 +73,10 @@ class Found(NamedTuple):
 class RetrievalBackend(Backend):
     """Answers with the nearest of its questions, or says that it does not know.
 
-    Over a personal dataset it answers as the person imitated, and falls back to the shipped set where
-    nothing of theirs is near enough; ``speaker`` is who gave the last answer, ``None`` the bot itself, and
-    ``speakers`` who gave each of the last batch.
+    Over the shipped set it gives a listener's plain reply where a line of theirs is nearer than any question
+    and no question is near enough for an answer to the point. Over a personal dataset it answers as the
+    person imitated, and falls back to the shipped set where nothing of theirs is near enough; ``speaker`` is
+    who gave the last answer, ``None`` the bot itself, and ``speakers`` who gave each of the last batch.
 
     Args:
         encoder: a folder, a trained model's name or a hub id; the shipped encoder by default.
@@ -88,9 +101,12 @@ class RetrievalBackend(Backend):
         self.encoder = load_encoder(encoder, device)
         self.notes = self.encoder.notes
         self.index = open_index(self.knowledge, self.encoder, progress)
-        self.fallback = None
+        self.fallback = self.listening = None
         if self.knowledge.speaker:
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
+        else:
+            self.listening = open_index(load_listening(), self.encoder, progress)
+        self._listens = data is None  # who brings pairs of their own wants to hear those
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
         self.taught = self.index.beside(load_taught().entries)
@@ -123,7 +139,8 @@ class RetrievalBackend(Backend):
             [sorted(mine + rest, key=lambda pair: -pair[0]) for mine, rest in zip(taught, known, strict=True)]
             for known in (own, shipped)
         )
-        return list(map(self._better, queries, styles, own, shipped))
+        plain = self._plain(queries, styles)
+        return list(map(self._better, queries, styles, own, shipped, plain))
 
     def candidates(self, conversation: Conversation, found: Found, count: int) -> list[Candidate]:
         """Return the best answers found, one of each kind, best first."""
@@ -134,10 +151,24 @@ class RetrievalBackend(Backend):
 
     def answer(self, conversation: Conversation, found: Found) -> Reply:
         """Return the best answer found, or an admission not to know."""
-        candidates = tuple(self.candidates(conversation, found, KEPT_CANDIDATES))
-        text = candidates[0].text if found.known else self.admission(conversation, found)
+        candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
+        if self._hears(found):
+            score, entry = found.plain[0]
+            heard = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
+            candidates = [heard, *candidates[: KEPT_CANDIDATES - 1]]
+        else:
+            score = found.score
+        known = found.known or score > found.score
+        text = candidates[0].text if known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
-        return Reply(text, self.name, model, max(0.0, min(1.0, found.score)), candidates)
+        return Reply(text, self.name, model, max(0.0, min(1.0, score)), tuple(candidates))
+
+    def _hears(self, found: Found) -> bool:
+        """Tell whether a listener's plain reply is the better answer."""
+        if not (self._listens and self.listening and found.plain) or found.score >= _TO_THE_POINT:
+            return False
+        score = found.plain[0][0]
+        return score > found.score and score >= self.listening.calibration.floor(self.scorer)
 
     def admission(self, conversation: Conversation, found: Found) -> str:
         """Return how the bot says that it does not know, with the closest questions it does."""
@@ -161,16 +192,23 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _better(self, query: Query, style: Style, own: Ranked, shipped: Ranked) -> Found:
+    def _better(self, query: Query, style: Style, own: Ranked, shipped: Ranked, plain: Ranked) -> Found:
         """Return what to answer from.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
         floor = self.index.calibration.floor(self.scorer)
         if self.fallback is not None and (own[0][0] < floor or own[0][0] < shipped[0][0] - _FAR_BETTER):
-            return Found(query, shipped, style, self.fallback.calibration.floor(self.scorer), None)
+            return Found(query, shipped, style, self.fallback.calibration.floor(self.scorer), None, plain)
         theirs = own[0][1] not in self.taught.entries
-        return Found(query, own, style, floor, self.knowledge.speaker if theirs else None)
+        return Found(query, own, style, floor, self.knowledge.speaker if theirs else None, plain)
+
+    def _plain(self, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
+        """Return for each query the listener's lines that are most like it, answered in its speech level."""
+        if self.listening is None:
+            return [[] for _ in queries]
+        found = zip(self._rank(self.listening, queries, styles), styles, strict=True)
+        return [[pair for pair in ranked if pair[1].answers.has_style(style)] for ranked, style in found]
 
     def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
         """Return the best entries of an index for each query, with their scores."""

@@ -39,7 +39,7 @@ from training.loop import fit, mixed_precision
 from training.masked import masked_lm_loss
 from training.noise import noisy
 from training.recipes import steps as common
-from training.recipes.contrast import export_encoder, train_by_contrast
+from training.recipes.contrast import export_encoder, train_by_contrast, with_near_others
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, recipe_app
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ MIXTURE: Mapping[str, float] = {
     "docs_ms_human": 0.05,
 }
 # How many pairs a paraphrase set of each source gives per epoch.
-PAIRS_PER_SET: Mapping[str, int] = {"parakqc": 20, "stylekqc": 6, "qa": 16, "sae4k_v1": 1}
+PAIRS_PER_SET: Mapping[str, float] = {"parakqc": 12, "stylekqc": 3, "qa": 16, "sae4k_v1": 0.5}
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,15 @@ class Recipe(common.Recipe):
     dropout: float = 0.0  # the text is seen about once: it would only cost
     # contrastive training: multiple negatives ranking (Henderson et al. 2017, arXiv:1705.00652)
     # and, on scored pairs, CoSENT (Su 2022)
-    contrast_batch: int = 128
+    contrast_batch: int = 96
     contrast_learning_rate: float = 3e-4
     contrast_epochs: int = 2
-    pairs_per_set: Mapping[str, int] = field(default_factory=lambda: PAIRS_PER_SET)
+    pairs_per_set: Mapping[str, float] = field(default_factory=lambda: PAIRS_PER_SET)
     temperature_scale: float = 20.0
     max_tokens: int = 48
     noise: float = 0.3
+    hard_negatives: int = 30  # nearest questions of other intents that one is drawn from
+    scored_times: float = 4  # that the scored pairs come in an epoch
     parakqc_held_out: int = 100
 
 
@@ -116,8 +118,8 @@ SIZES = {
     "smoke": Recipe(
         minutes=0.05,
         vocab_size=2000, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=256,
-        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5,
-        pairs_per_set={"parakqc": 2, "stylekqc": 1, "qa": 1},
+        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, hard_negatives=3, scored_times=0.05,
+        pairs_per_set={"parakqc": 2, "stylekqc": 1, "qa": 0.3},
     ),
 }  # fmt: skip
 
@@ -289,18 +291,32 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     def typed(text: str) -> str:
         return noisy(text, rng) if rng.random() < recipe.noise else text
 
-    pairs = [
-        (typed(a), typed(b))
-        for epoch in range(recipe.contrast_epochs)
-        for a, b in sample_pairs(sets, recipe.pairs_per_set, seed + epoch)
-    ]
+    own = [group for group in sets if group.source == "qa"]
+    others = [group for group in sets if group.source != "qa"]
+    scores = scored_pairs(job.corpora, data_dir() / "similarity")
+    pairs, contrasted, scored = [], [], []
+    for epoch in range(recipe.contrast_epochs):
+        pairs += [(typed(a), typed(b)) for a, b in sample_pairs(others, recipe.pairs_per_set, seed + epoch)]
+        # Questions of two intents are often much alike: those are what there is to tell apart.
+        drawn = sample_pairs(own, recipe.pairs_per_set, seed + epoch)
+        wordings = [group.sentences for group in own]
+        found = with_near_others(model, drawn, wordings, recipe.hard_negatives, rng)
+        contrasted += [(typed(a), typed(b), typed(other)) for a, b, other in found]
+        times, part = divmod(recipe.scored_times, 1)
+        again = scores * int(times) + rng.sample(scores, int(part * len(scores)))
+        scored += [(typed(a), typed(b), score) for a, b, score in again]
     steps = train_by_contrast(
-        model, pairs, scored_pairs(job.corpora), job.work / "contrast-state" / job.identity,
+        model, pairs, scored, job.work / "contrast-state" / job.identity, contrasted=contrasted,
         device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,
         learning_rate=recipe.contrast_learning_rate, save_every=SAVE_STEPS,
     )  # fmt: skip
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
-    facts = {"steps": steps, "pairs": len(pairs), "epochs": recipe.contrast_epochs}
+    facts = {
+        "steps": steps,
+        "pairs": len(pairs) + len(contrasted),
+        "scored": len(scored),
+        "epochs": recipe.contrast_epochs,
+    }
     return {"pretraining": known.get("pretraining", {}), "rounds": [*earlier, facts]}
 
 
@@ -373,13 +389,13 @@ def _reads_text(recipe: Recipe) -> Layout:
 
 _CONTRAST = (
     "contrast_batch", "contrast_learning_rate", "contrast_epochs", "pairs_per_set", "temperature_scale",
-    "max_tokens", "noise", "parakqc_held_out",
+    "max_tokens", "noise", "hard_negatives", "scored_times", "parakqc_held_out",
 )  # fmt: skip
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text, from_nothing=True),
     Step("embed", embed, corpora=_reads_text, from_nothing=True),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text, from_nothing=True),
-    Step("contrast", contrast, _CONTRAST, corpora=lambda recipe: PAIRS, data=("qa",)),
+    Step("contrast", contrast, _CONTRAST, corpora=lambda recipe: PAIRS, data=("qa", "similarity")),
     Step("export", export, ships=True),
     Step("card", card, corpora=lambda recipe: MEASURED, data=("qa", "dialogues", "eval")),
 ]

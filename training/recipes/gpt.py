@@ -37,6 +37,7 @@ from training.corpora import CHAT, Layout, pretraining_lines, text_layout
 from training.dialogues import (
     Conversation,
     corpora_conversations,
+    listening,
     listening_with_examples,
     own_conversations,
     pairs_with_examples,
@@ -93,16 +94,17 @@ class Recipe(common.Recipe):
     continued_scale: float = 0.5  # of the rates, where pretraining goes on from a trained model
     # fine-tuning on conversations: the corpora's once, then our own
     chat_scale: float = 0.4
-    chat_epochs: int = 5
+    chat_epochs: int = 1
     chat_longest: int = 200
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
+    wordings: int = 6  # questions of an intent in an epoch, others in every one
     # then our own again, learning from the replies alone: what to say to what was said
-    reply_epochs: int = 4
-    # then with retrieved examples: of our pairs this share, attentive replies so many times, dialogues once
+    reply_epochs: int = 2
+    # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_epochs: int = 1
-    shots_pairs: float = 0.1
-    shots_listening: int = 3
+    shots_pairs: float = 0.05
+    shots_listening: float = 0.5
     sampling_temperature: float = 0.3
 
 
@@ -119,7 +121,7 @@ SIZES = {
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
-        shots_listening=1, shots_pairs=0.01,
+        shots_listening=0.1, shots_pairs=0.01,
     ),
 }  # fmt: skip
 
@@ -212,15 +214,19 @@ def _facts(spent: Spent) -> dict[str, Any]:
 
 
 def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    recipe = job.recipe
-    own = [own_conversations(recipe.seed + epoch) for epoch in range(recipe.chat_epochs)]
-    return [list(islice(every, recipe.conversations)) for every in (corpora_conversations(job.corpora), *own)]
+    own = [_own(job.recipe, epoch) for epoch in range(job.recipe.chat_epochs)]
+    return [list(islice(corpora_conversations(job.corpora), job.recipe.conversations)), *own]
 
 
 def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    recipe = job.recipe
-    own = [own_conversations(recipe.seed + 100 + epoch) for epoch in range(recipe.reply_epochs)]
-    return [list(islice(every, recipe.conversations)) for every in own]
+    return [_own(job.recipe, 100 + epoch) for epoch in range(job.recipe.reply_epochs)]
+
+
+def _own(recipe: Recipe, draw: int) -> list[Conversation]:
+    """Return an epoch of our own words: pairs, dialogues, a listener's replies."""
+    own = [*own_conversations(recipe.seed + draw, recipe.wordings), *listening(recipe.seed + draw)]
+    random.Random(recipe.seed + draw).shuffle(own)
+    return own[: recipe.conversations]
 
 
 def chat(job: Job[Recipe]) -> dict[str, Any]:
@@ -247,8 +253,7 @@ def shots(job: Job[Recipe]) -> dict[str, Any]:
         rng = random.Random(seed)
         own = pairs_with_examples(recipe.shots_pairs, seed)
         own += [Conversation(turns, style) for turns, style in load_dialogues()]
-        for draw in range(recipe.shots_listening):
-            own += listening_with_examples(seed + draw, recipe.conversations)
+        own += listening_with_examples(recipe.shots_listening, seed)
         epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
     spent = _train(job, "reply", "shots", epochs, whole=False)
     return {**_facts(spent), "epochs": recipe.shots_epochs}
@@ -358,7 +363,7 @@ def _reads_text(recipe: Recipe) -> Layout:
     return text_layout(recipe.mixture)
 
 
-_CHAT = ("chat_scale", "chat_epochs", "chat_longest", "chat_batch_tokens", "conversations")
+_CHAT = ("chat_scale", "chat_epochs", "chat_longest", "chat_batch_tokens", "conversations", "wordings")
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
