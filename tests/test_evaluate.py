@@ -138,8 +138,10 @@ def test_spearman_of_an_sts_file(tmp_path: Path) -> None:
         "score\tsentence1\tsentence2\n" + "".join(f"{s}\t{a}\t{b}\n" for a, b, s in rows), encoding="utf-8"
     )
     for path in (lines, table):
-        assert sts_spearman(encoder, path) == pytest.approx(expected, abs=25)
-        assert not np.isnan(sts_spearman(encoder, path))
+        found = sts_spearman(encoder, path, weight=1.0)
+        assert found["dense"] == pytest.approx(expected, abs=25)
+        assert found["fused"] == found["dense"] and not np.isnan(list(found.values())).any()
+        assert sts_spearman(encoder, path, weight=0.0)["fused"] == found["tfidf"]
     with pytest.raises(ChatbotError, match="--sts"):
         sts_spearman(encoder, tmp_path / "none.jsonl")
 

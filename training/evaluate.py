@@ -105,7 +105,8 @@ def evaluate_retrieval(
     if data is None:
         figures["follow_ups"] = _follow_ups(index)
     if sts:
-        figures["sts"] = {"file": sts.name, "spearman": sts_spearman(model, sts)}
+        correlations = sts_spearman(model, sts, index.calibration.dense_weight)
+        figures["sts"] = {"file": sts.name, "spearman": correlations}
     return figures
 
 
@@ -223,11 +224,15 @@ def _own_words(index: Index, found: Similarities) -> np.ndarray:
     return weight * found.dense + (1 - weight) * found.tfidf
 
 
-def sts_spearman(encoder: Encoder, path: Path) -> float:
-    """Return Spearman's rank correlation (times 100) of cosine with the scores of an STS file.
+def sts_spearman(encoder: Encoder, path: Path, weight: float = 0.5) -> dict[str, float]:
+    """Return Spearman's rank correlation (times 100) of each scorer's cosine with the scores of an STS file.
 
-    The file is JSON Lines with ``a``, ``b``, ``score``, gzipped or not, or the tab-separated
-    KorSTS form (score, sentence1, sentence2 in columns of those names).
+    TF-IDF is fitted on all sentences of the file; ``weight`` is the share of the dense cosine in the fused
+    one. The file is JSON Lines with ``a``, ``b``, ``score``, gzipped or not, or the tab-separated KorSTS form
+    (score, sentence1, sentence2 in columns of those names).
+
+    Raises:
+        ChatbotError: the file cannot be read, or holds something else.
     """
     from scipy.stats import spearmanr
 
@@ -239,17 +244,12 @@ def sts_spearman(encoder: Encoder, path: Path) -> float:
         raise ChatbotError(
             f"--sts {path}: 읽을 수 없어요({error}). a, b, score 항목이 있는지 확인해 주세요."
         ) from error
-    return 100 * float(spearmanr((first * second).sum(1), [score for _, _, score in rows]).statistic)
-
-
-def sts_spearman_tfidf(path: Path) -> float:
-    """Return the same correlation for TF-IDF fitted on all sentences of the file."""
-    from scipy.stats import spearmanr
-
-    rows = _sts_rows(path)
     fitted = Tfidf.fit([text for a, b, _ in rows for text in (a, b)])
-    cosine = [fitted.over([a]).similarities(b)[0] for a, b, _ in rows]
-    return 100 * float(spearmanr(cosine, [score for _, _, score in rows]).statistic)
+    dense = (first * second).sum(1)
+    tfidf = np.array([fitted.over([a]).similarities(b)[0] for a, b, _ in rows])
+    scores = {"dense": dense, "tfidf": tfidf, "fused": weight * dense + (1 - weight) * tfidf}
+    graded = [score for _, _, score in rows]
+    return {name: 100 * float(spearmanr(cosine, graded).statistic) for name, cosine in scores.items()}
 
 
 def parakqc_retrieval(

@@ -90,7 +90,7 @@ Measured on the int8 graph; thresholds and weights fitted on dev data only.
 | our test wordings ({metrics["qa"]["test_wordings"]}), top-1 | {_pc(scorers["dense"]["top1"])} | {_pc(scorers["tfidf"]["top1"])} | {_pc(scorers["fused"]["top1"])} |
 | our test wordings, MRR | {scorers["dense"]["mrr"]:.3f} | {scorers["tfidf"]["mrr"]:.3f} | {scorers["fused"]["mrr"]:.3f} |
 | ParaKQC, {parakqc["queries"]} wordings of held-out sets among {parakqc["indexed"]:,} sentences, top-1 (dev) | {_pc(parakqc["dense"])} | {_pc(parakqc["tfidf"])} | {_pc(parakqc["fused"])} |
-| KorSTS dev, Spearman (dev) | {metrics["korsts_dev"]["dense"]:.1f} | {metrics["korsts_dev"]["tfidf"]:.1f} | |
+| KorSTS dev, Spearman (dev) | {metrics["korsts_dev"]["dense"]:.1f} | {metrics["korsts_dev"]["tfidf"]:.1f} | {metrics["korsts_dev"]["fused"]:.1f} |
 
 At the floor the fused scorer answers {_pc(floor["coverage"])} of our test wordings, {_pc(floor["accuracy_when_answered"])} of those rightly, and
 declines {_pc(floor["ood_declined"])} of the out-of-domain lines. Two-turn items find their reply in {_pc(follow_ups["with_context"])} with the

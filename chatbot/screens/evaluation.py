@@ -105,7 +105,10 @@ def _retrieval(figures: dict[str, Any]) -> Iterator[Block]:
             ("앞말 없이 맞음", _percent(found["without_context"])),
         ]
     if "sts" in figures:
-        rows.append((f"{figures['sts']['file']} 스피어만 상관 (Spearman)", _one(figures["sts"]["spearman"])))
+        rows += [
+            (f"{figures['sts']['file']} 스피어만 상관 (Spearman), {scorer}", _one(found))
+            for scorer, found in figures["sts"]["spearman"].items()
+        ]
     yield Block("그 밖에", (), [*rows, *_latency(figures["latency_ms"], "한 질문")])
 
 

@@ -358,14 +358,13 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     """Measure what ships and write its model card."""
     from chatbot.knowledge import load_knowledge
     from chatbot.models.encoder import load_encoder
-    from training.evaluate import evaluate_retrieval, parakqc_retrieval, sts_spearman, sts_spearman_tfidf
+    from training.evaluate import evaluate_retrieval, parakqc_retrieval, sts_spearman
     from training.model_card import write_encoder_card
 
     recipe = job.recipe
     encoder = load_encoder(job.out, "cpu")
     figures = evaluate_retrieval(encoder=str(job.out), device="cpu")
     weight = figures["calibration"]["dense_weight"]
-    korsts = job.corpora / KORSTS_DEV
     contrasted = job.facts("contrast")
     facts = {
         "recipe": asdict(recipe),
@@ -375,7 +374,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
         "metrics": {
             "qa": figures,
             "parakqc": parakqc_retrieval(encoder, job.corpora, recipe.parakqc_held_out, recipe.seed, weight),
-            "korsts_dev": {"dense": sts_spearman(encoder, korsts), "tfidf": sts_spearman_tfidf(korsts)},
+            "korsts_dev": sts_spearman(encoder, job.corpora / KORSTS_DEV, weight),
         },
     }
     write_encoder_card(job.out, facts)
