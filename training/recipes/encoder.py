@@ -68,7 +68,7 @@ MIXTURE: Mapping[str, float] = {
     "docs_ms_human": 0.05,
 }
 # How many pairs a paraphrase set of each source gives per epoch.
-PAIRS_PER_SET: Mapping[str, float] = {"parakqc": 12, "stylekqc": 3, "qa": 16, "sae4k_v1": 0.5}
+PAIRS_PER_SET: Mapping[str, float] = {"parakqc": 8, "stylekqc": 1, "qa": 8, "sae4k_v1": 0.1}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Recipe(common.Recipe):
     # and, on scored pairs, CoSENT (Su 2022)
     contrast_batch: int = 96
     contrast_learning_rate: float = 3e-4
-    contrast_epochs: int = 2
+    contrast_epochs: int = 3
     pairs_per_set: Mapping[str, float] = field(default_factory=lambda: PAIRS_PER_SET)
     temperature_scale: float = 20.0
     max_tokens: int = 48

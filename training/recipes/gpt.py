@@ -98,13 +98,13 @@ class Recipe(common.Recipe):
     chat_longest: int = 200
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
-    wordings: int = 6  # questions of an intent in an epoch, others in every one
+    wordings: int = 4  # questions of an intent in an epoch, others in every one
     # then our own again, learning from the replies alone: what to say to what was said
-    reply_epochs: int = 2
+    reply_epochs: int = 1
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_epochs: int = 1
     shots_pairs: float = 0.05
-    shots_listening: float = 0.5
+    shots_listening: float = 0.4
     sampling_temperature: float = 0.3
 
 
