@@ -1,7 +1,7 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, their fusion, and calibration.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in half
-precision, the other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 8 bits, the
+other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
 this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
 match is no match.
 """
@@ -29,7 +29,6 @@ from chatbot.tfidf import Tfidf, load_terms, mapped
 Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
-_SAVED = np.float16  # of the vectors: half the size on disk and in the wheel, cosines to three digits
 
 FORMAT = 4
 # Weights to try, dense against TF-IDF, and context against the utterance itself.
@@ -117,7 +116,7 @@ class Index:
         questions = [e.question for e in entries]
         contexts = [normalise(e.context) for e in entries if e.context]
         # As they are saved, so that an index serves alike before and after.
-        vectors = encoder.encode(questions + contexts, progress).astype(_SAVED).astype(np.float32)
+        vectors = _unpacked(*_packed(encoder.encode(questions + contexts, progress)))
         tfidf = Tfidf.fit([normalise(q) for q in questions])
         index = cls(
             entries,
@@ -213,8 +212,10 @@ class Index:
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         private_dir(part)
-        np.save(part / "dense.npy", self.dense.astype(_SAVED))
-        np.save(part / "context.npy", self.context.astype(_SAVED))
+        for name, vectors in (("dense", self.dense), ("context", self.context)):
+            steps, scales = _packed(vectors)
+            np.save(part / f"{name}.npy", steps)
+            np.save(part / f"{name}-scales.npy", scales)
         np.save(part / "strangeness.npy", self.strangeness)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
@@ -232,13 +233,14 @@ class Index:
 
     @classmethod
     def load(cls, folder: Path, entries: Sequence[Entry], encoder: Encoder) -> Index | None:
-        """Open a saved index memory-mapped; ``None`` where it is missing, damaged or of another format."""
+        """Open a saved index; ``None`` where it is missing, damaged or of another format."""
         try:
             facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if facts["format"] != FORMAT or facts["entries"] != len(entries):
                 return None
             dense, context = (
-                np.load(folder / f"{name}.npy").astype(np.float32) for name in ("dense", "context")
+                _unpacked(np.load(folder / f"{name}.npy"), np.load(folder / f"{name}-scales.npy"))
+                for name in ("dense", "context")
             )
             terms = load_terms(folder)
             return cls(
@@ -253,6 +255,20 @@ class Index:
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
+
+
+def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
+    """Return vectors in whole steps, int8, and the length of a step of each: a quarter of the size.
+
+    Cosines are kept to three digits. What was packed before comes out the same.
+    """
+    scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / 127
+    safe = np.where(scales > 0, scales, 1.0)[:, None]
+    return np.round(vectors / safe).astype(np.int8), scales
+
+
+def _unpacked(steps: npt.NDArray[np.int8], scales: Vectors) -> Vectors:
+    return steps.astype(np.float32) * scales[:, None]
 
 
 def open_index(knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:

@@ -45,7 +45,9 @@ def test_answers_vary_and_are_not_repeated_until_all_were_said(backend: Retrieva
     assert len(first_words) > 1
 
 
-def test_a_listener_speaks_where_no_answer_is_to_the_point(backend: RetrievalBackend, tmp_path: Path) -> None:
+def test_a_listener_speaks_where_no_question_is_in_the_same_words(
+    backend: RetrievalBackend, tmp_path: Path
+) -> None:
     assert backend.listening is not None
     heard = {entry.question: entry.answers for entry in backend.listening.entries if not entry.context}
     indexed = {entry.question for entry in backend.knowledge.entries}
@@ -54,7 +56,7 @@ def test_a_listener_speaks_where_no_answer_is_to_the_point(backend: RetrievalBac
     for question in alone[:: len(alone) // 40]:
         (found,) = backend.search([talking(question)])
         reply = backend.answer(talking(question), found)
-        if found.score >= 0.7:
+        if found.score >= 0.9:
             assert reply.text not in heard[question].in_style(found.style)
         elif reply.text in heard[question].in_style(found.style):
             spoken += 1

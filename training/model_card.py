@@ -279,7 +279,7 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
 3. Conversations: the corpora's everyday ones once, then our dialogues, a listener's replies (`data/dialogues/listening`)
    and {recipe["wordings"]} wordings of each intent {_times(chat["epochs"])}, in both speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
-4. Our own {_times(reply["epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
+4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three
    retrieved pairs before each as examples: {shots["steps"]:,} steps, {shots["tokens"] / 1e6:.1f} million tokens, {shots["minutes"]:.0f} minutes.
 6. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
@@ -324,8 +324,8 @@ def _begun_from(earlier: dict[str, Any] | None) -> str:
     )
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _times(count: float) -> str:
+    return "once" if count == 1 else f"{count:g} times"
 
 
 def _settings(recipe: dict[str, Any]) -> str:

@@ -40,8 +40,10 @@ _WRONG_STYLE = 0.15
 _FAR_BETTER = 0.3
 # What somebody took the trouble to teach wins against what shipped and matches a little better.
 _TAUGHT = 0.1
-# From this score on an answer is to the point; under it a listener's plain reply may fit better (LOG.md).
-_TO_THE_POINT = 0.7
+# A listener's plain reply fits more than its own line: it may match so much worse than a question (LOG.md),
+_FITS_MORE = 0.05
+# unless the question is nearly in the same words: its answers are several, and the listener's is one.
+_SAME_WORDS = 0.9
 
 
 class Found(NamedTuple):
@@ -73,8 +75,8 @@ class Found(NamedTuple):
 class RetrievalBackend(Backend):
     """Answers with the nearest of its questions, or says that it does not know.
 
-    Over the shipped set it gives a listener's plain reply where a line of theirs is nearer than any question
-    and no question is near enough for an answer to the point. Over a personal dataset it answers as the
+    Over the shipped set it gives a listener's plain reply where a line of theirs is about as near as any
+    question and no question is in nearly the same words. Over a personal dataset it answers as the
     person imitated, and falls back to the shipped set where nothing of theirs is near enough; ``speaker`` is
     who gave the last answer, ``None`` the bot itself, and ``speakers`` who gave each of the last batch.
 
@@ -106,6 +108,7 @@ class RetrievalBackend(Backend):
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
         else:
             self.listening = open_index(load_listening(), self.encoder, progress)
+            self.listening.calibration = self.index.calibration  # so that scores can be compared
         self._listens = data is None  # who brings pairs of their own wants to hear those
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
@@ -152,23 +155,22 @@ class RetrievalBackend(Backend):
     def answer(self, conversation: Conversation, found: Found) -> Reply:
         """Return the best answer found, or an admission not to know."""
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
-        if self._hears(found):
-            score, entry = found.plain[0]
-            heard = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
-            candidates = [heard, *candidates[: KEPT_CANDIDATES - 1]]
-        else:
-            score = found.score
-        known = found.known or score > found.score
-        text = candidates[0].text if known else self.admission(conversation, found)
+        heard = self._hears(found)
+        score, entry = found.plain[0] if heard else found.ranked[0]
+        if heard:
+            plain = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
+            candidates = [plain, *candidates[: KEPT_CANDIDATES - 1]]
+        text = candidates[0].text if heard or found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
         return Reply(text, self.name, model, max(0.0, min(1.0, score)), tuple(candidates))
 
     def _hears(self, found: Found) -> bool:
         """Tell whether a listener's plain reply is the better answer."""
-        if not (self._listens and self.listening and found.plain) or found.score >= _TO_THE_POINT:
+        nearest = found.ranked[0][1]
+        own = nearest.context or nearest in self.taught.entries
+        if not (self._listens and found.plain) or (found.known and own) or found.score >= _SAME_WORDS:
             return False
-        score = found.plain[0][0]
-        return score > found.score and score >= self.listening.calibration.floor(self.scorer)
+        return found.plain[0][0] >= max(found.score, found.floor) - _FITS_MORE
 
     def admission(self, conversation: Conversation, found: Found) -> str:
         """Return how the bot says that it does not know, with the closest questions it does."""

@@ -103,6 +103,9 @@ class Recipe(common.Recipe):
     noise: float = 0.3
     hard_negatives: int = 30  # nearest questions of other intents that one is drawn from
     scored_times: float = 4  # that the scored pairs come in an epoch
+    averaged: float = (
+        0.5  # share of the base's weights in what came of it (Wortsman et al. 2022, arXiv:2203.05482)
+    )
     parakqc_held_out: int = 100
 
 
@@ -281,6 +284,7 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)  # of the pooler, which nobody trains
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = sentence_encoder(job).to(device)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()} if job.base else {}
     sets = paraphrase_sets(job.corpora, data_dir() / "qa", recipe.parakqc_held_out, recipe.seed)
     # What a base has been through before is a fact about the weights, too.
     known: dict[str, Any] = read_description(job.base) if job.base else {"pretraining": job.facts("pretrain")}
@@ -310,6 +314,11 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
         device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,
         learning_rate=recipe.contrast_learning_rate, save_every=SAVE_STEPS,
     )  # fmt: skip
+    # Half-way between base and result nothing is lost of either (LOG.md).
+    with torch.no_grad():
+        for name, weight in model.state_dict().items():
+            if name in before and weight.is_floating_point():
+                weight.lerp_(before[name].to(weight.device), recipe.averaged)
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
     facts = {
         "steps": steps,
@@ -388,7 +397,7 @@ def _reads_text(recipe: Recipe) -> Layout:
 
 _CONTRAST = (
     "contrast_batch", "contrast_learning_rate", "contrast_epochs", "pairs_per_set", "temperature_scale",
-    "max_tokens", "noise", "hard_negatives", "scored_times", "parakqc_held_out",
+    "max_tokens", "noise", "hard_negatives", "scored_times", "averaged", "parakqc_held_out",
 )  # fmt: skip
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text, from_nothing=True),

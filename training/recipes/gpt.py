@@ -98,13 +98,13 @@ class Recipe(common.Recipe):
     chat_longest: int = 200
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
-    wordings: int = 4  # questions of an intent in an epoch, others in every one
+    wordings: int = 2  # questions of an intent in an epoch, others in every one
     # then our own again, learning from the replies alone: what to say to what was said
-    reply_epochs: int = 1
+    reply_epochs: float = 0.5
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_epochs: int = 1
-    shots_pairs: float = 0.05
-    shots_listening: float = 0.4
+    shots_pairs: float = 0.02
+    shots_listening: float = 0.25
     sampling_temperature: float = 0.3
 
 
@@ -219,7 +219,9 @@ def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 
 def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    return [_own(job.recipe, 100 + epoch) for epoch in range(job.recipe.reply_epochs)]
+    whole, part = divmod(job.recipe.reply_epochs, 1)
+    epochs = [_own(job.recipe, 100 + epoch) for epoch in range(int(whole) + bool(part))]
+    return [*epochs[: int(whole)], *(epoch[: int(part * len(epoch))] for epoch in epochs[int(whole) :])]
 
 
 def _own(recipe: Recipe, draw: int) -> list[Conversation]:
