@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from chatbot.errors import UsageError
-from chatbot.knowledge import labelled_lines, listening_dir, load_dialogues, load_knowledge
+from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge
 from chatbot.models.ngram import BUCKETS, NgramClassifier, features
 from chatbot.resources import data_dir
 from chatbot.safety import Danger, matched_pattern
@@ -177,12 +177,11 @@ def trained(lines: list[Line], labels: Sequence[str], ordinary: list[str]) -> Ng
 
 
 def ordinary_talk() -> list[str]:
-    """Return our indexed questions, their dev wordings, and what people say in dialogues and to a listener.
+    """Return our indexed questions, their dev wordings and what people say in our dialogues.
 
     What the bot declines is left out: to the one classifier it is strange, to the other no loss.
     """
-    talks = [*load_dialogues(), *load_dialogues(listening_dir())]
-    said = {turn.text for turns, _ in talks for turn in turns if turn.role == "user"}
+    said = {turn.text for turns, _ in load_dialogues() for turn in turns if turn.role == "user"}
     asked = {
         q
         for intent in load_knowledge().intents
