@@ -7,7 +7,7 @@ import pytest
 from chatbot.backends.retrieval import RetrievalBackend
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.knowledge import labelled_lines, load_knowledge
+from chatbot.knowledge import Answers, Entry, labelled_lines, load_knowledge
 from chatbot.style import speech_level
 
 
@@ -69,6 +69,26 @@ def test_a_listener_speaks_where_no_question_is_in_the_same_words(
     own = RetrievalBackend(data=str(pairs))
     texts = {text for answers in heard.values() for text in (*answers.polite, *answers.casual)}
     assert not any(own.reply(talking(question)).text in texts for question in alone[:20])
+
+
+def test_a_reply_that_takes_up_what_was_not_said_stands_back(
+    backend: RetrievalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend.listening is not None
+    lines = [
+        Entry(
+            "면접에서 세 번이나 떨어졌어",
+            Answers("a", ("세 번이나요?",), ("세 번이나 떨어지다니 속상하겠다.",)),
+        ),
+        Entry("면접에서 네 번이나 떨어졌어", Answers("b", ("속상하시죠.",), ("면접이 참 어렵지.",))),
+    ]
+    monkeypatch.setattr(backend, "listening", backend.listening.beside(lines))
+
+    def plain(said: str) -> str:
+        return backend.search([talking(said)])[0].plain[0][1].answers.source
+
+    assert plain("면접에서 또 떨어졌어") == "b"
+    assert plain("면접에서 세 번이나 떨어졌어") == "a"
 
 
 def talking(text: str) -> Conversation:

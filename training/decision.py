@@ -53,7 +53,7 @@ def fit_decision(backend: HybridBackend, rated: Sequence[Graded]) -> tuple[Decis
         weights[kind] = [float(model.intercept_[0]), *map(float, model.coef_[0])]
     counts = {kind: sum(e.kind == kind for e in examples) for kind in KINDS}
     floor = backend.retrieval.index.calibration.floor("fused")
-    return Decision(weights, _confident(found, rated), floor), counts
+    return Decision(weights, _confident(backend, found, rated), floor), counts
 
 
 def _examples(
@@ -83,12 +83,13 @@ def _examples(
             yield Example(kind, (score, float(fit), one.query.strangeness), reply.grade)
 
 
-def _confident(found: Sequence[Found], rated: Sequence[Graded]) -> float:
-    """Return the lowest search score from which on the best answers have a good grade on average."""
+def _confident(backend: HybridBackend, found: Sequence[Found], rated: Sequence[Graded]) -> float:
+    """Return the lowest search score from which on what retrieval says has a good grade on average."""
     best = []
     for one, g in zip(found, rated, strict=True):
-        said = one.ranked[0][1].answers.in_style(one.style)
-        best += [(one.score, reply.grade) for reply in g.replies if reply.text in said]
+        score, entry = backend.retrieval.says(one)
+        said = entry.answers.in_style(one.style)
+        best += [(score, reply.grade) for reply in g.replies if reply.text in said]
     best.sort(reverse=True)
     means = np.cumsum([grade for _, grade in best]) / np.arange(1, len(best) + 1)
     trusted = [score for (score, _), mean in zip(best, means, strict=True) if mean >= CONFIDENT]

@@ -176,7 +176,7 @@ class HybridBackend(Backend):
 
     def sure(self, found: Found) -> bool:
         """Tell whether retrieval answers outright."""
-        return self.decision.moved(found.score, found) >= self.decision.confident
+        return self.decision.moved(self.retrieval.says(found)[0], found) >= self.decision.confident
 
     def proposals(
         self, conversations: Sequence[Conversation], found: Sequence[Found]
@@ -264,7 +264,8 @@ class HybridBackend(Backend):
     def _outright(self, conversation: Conversation, found: Found) -> Reply:
         self.speakers.append(found.speaker)
         reply = self.retrieval.answer(conversation, found)
-        score, limit = self.decision.moved(found.score, found), self.decision.confident
+        score = self.decision.moved(self.retrieval.says(found)[0], found)
+        limit = self.decision.confident
         reason = f"검색한 답을 바로 골랐어요: 검색 점수 {score:.3f}, 기준 {limit:.3f}."
         return replace(reply, backend=self.name, reason=reason)
 

@@ -159,14 +159,18 @@ class RetrievalBackend(Backend):
     def answer(self, conversation: Conversation, found: Found) -> Reply:
         """Return the best answer found, or an admission not to know."""
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
-        heard = self._hears(found)
-        score, entry = found.plain[0] if heard else found.ranked[0]
+        score, entry = self.says(found)
+        heard = entry is not found.ranked[0][1]
         if heard:
             plain = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
             candidates = [plain, *candidates[: KEPT_CANDIDATES - 1]]
         text = candidates[0].text if heard or found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
         return Reply(text, self.name, model, max(0.0, min(1.0, score)), tuple(candidates))
+
+    def says(self, found: Found) -> tuple[float, Entry]:
+        """Return the entry that is answered from, a question's or a listener's, with its score."""
+        return found.plain[0] if self._hears(found) else found.ranked[0]
 
     def _hears(self, found: Found) -> bool:
         """Tell whether a listener's plain reply is the better answer."""
