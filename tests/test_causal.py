@@ -140,11 +140,11 @@ def test_an_epoch_of_a_few_wordings_draws_others_every_time() -> None:
 
     def asked(seed: int) -> Counter[tuple[str, str | None]]:
         few = own_conversations(seed, wordings=2)
-        return Counter((intents[t.text], c.style) for c in few for t in c.turns if t.text in intents)
+        alone = (c for c in few if len(c.turns) <= 4 and c.style)  # pairs, no dialogues
+        return Counter((intents[t.text], c.style) for c in alone for t in c.turns if t.text in intents)
 
     counts = asked(1)
-    single = [count for (_, style), count in counts.items() if style]
-    assert 0 < max(single) <= 8  # twice, and again where the next pair goes on from it
+    assert 0 < max(counts.values()) <= 6  # twice, and again where the next pair goes on from it
     assert asked(1) == counts != asked(2)
 
 

@@ -30,7 +30,7 @@ from tests.tiny_models import write_ours
 from training.decision import fit_decision
 from training.rankings import Graded, GradedReply
 
-SURE, UNSURE = "오늘 너무 피곤해", "옆집 앵무새가 우리 집 초인종 소리를 따라 해"
+SURE, UNSURE = "오늘 너무 피곤해", "현관 앞에 누가 무를 한 포대 두고 갔어"
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_resumed_contrastive_training_ends_with_the_same_weights(
     class Stopped(Exception):
         pass
 
-    made = job(corpora, tmp_path / "made")
+    made = job(corpora, tmp_path / "made", pairs_per_set={"parakqc": 2, "stylekqc": 1, "qa": 1})
     for step in (recipe_module.vocab, recipe_module.embed, recipe_module.pretrain):
         facts = step(made)
     (made.work / "pretrain.json").write_text(json.dumps(facts))

@@ -113,7 +113,7 @@ def test_it_says_in_varied_words_that_it_does_not_know_and_offers_questions(
     replies = [
         reply
         for text in strange
-        if (reply := ask(backend, text, talk)).score is not None and reply.score < floor
+        if (reply := ask(backend, text, talk)).score is not None and reply.score < floor - 0.05
     ]
     assert len(replies) > len(strange) / 2
     indexed = {entry.question for entry in backend.knowledge.entries}
