@@ -192,7 +192,7 @@ def test_the_grade_to_expect_grows_with_what_speaks_for_a_candidate() -> None:
 
 def test_scores_of_another_index_are_moved_to_the_floor_that_was_fitted(backend: HybridBackend) -> None:
     (found,) = backend.retrieval.search([talk(UNSURE)])
-    assert backend.decision.moved(0.6, found) == 0.6  # what ships was fitted on what ships
+    assert backend.decision.moved(0.6, found) == pytest.approx(0.6)  # what ships was fitted on what ships
     lower = found._replace(floor=found.floor - 0.2)
     assert backend.decision.moved(0.6, lower) == pytest.approx(0.8)
     assert not backend.sure(found) and backend.sure(found._replace(floor=found.floor - 0.5))

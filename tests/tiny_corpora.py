@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from training.recipes.encoder import MIXTURE
 def write_corpora(folder: Path) -> Path:
     """Write every file that the recipes read; return the folder."""
     intents = load_knowledge().intents[::7]  # some of every topic
-    lines = [q for intent in intents for q in intent.questions[:5]]  # of many intents, so of many syllables
+    wordings = zip_longest(*(intent.questions for intent in intents))
+    lines = [q for row in wordings for q in row if q]  # of every intent first, so of many syllables
     for number, name in enumerate(MIXTURE):
         _write(folder / "pretrain" / f"{name}.txt.gz", lines[number :: len(MIXTURE)][:100])
     pairs = [{"a": i.questions[0], "b": i.questions[1]} for i in intents[60:80]]
