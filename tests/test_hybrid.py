@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,9 +194,9 @@ def test_the_grade_to_expect_grows_with_what_speaks_for_a_candidate() -> None:
 def test_scores_of_another_index_are_moved_to_the_floor_that_was_fitted(backend: HybridBackend) -> None:
     (found,) = backend.retrieval.search([talk(UNSURE)])
     assert backend.decision.moved(0.6, found) == pytest.approx(0.6)  # what ships was fitted on what ships
-    lower = found._replace(floor=found.floor - 0.2)
+    lower = replace(found, floor=found.floor - 0.2)
     assert backend.decision.moved(0.6, lower) == pytest.approx(0.8)
-    assert not backend.sure(found) and backend.sure(found._replace(floor=found.floor - 0.5))
+    assert not backend.sure(found) and backend.sure(replace(found, floor=found.floor - 0.5))
 
 
 def test_gpt_is_opened_when_it_is_needed_and_a_wrong_one_at_once(backend: HybridBackend) -> None:

@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chatbot.errors import ChatbotError
 from chatbot.text import squeeze
 
 # Files of the corpora, each with the keys of its rows and their types; none for plain lines of text.
 Layout = Mapping[str, Mapping[str, Any]]
+
+T = TypeVar("T")
 
 _LABELLED = {"a": str, "b": str, "label": int}
 _SCORED = {"a": str, "b": str, "score": int | float}
@@ -119,10 +121,15 @@ def pretraining_lines(corpora: Path, seed: int, mixture: Mapping[str, float]) ->
     for name, weight in mixture.items():
         with gzip.open(corpora / "pretrain" / f"{name}.txt.gz", "rt", encoding="utf-8") as file:
             own = file.read().splitlines()
-        whole, part = divmod(weight, 1)
-        lines += own * int(whole) + rng.sample(own, int(len(own) * part))
+        lines += weighed(own, weight, rng)
     rng.shuffle(lines)
     return lines
+
+
+def weighed(rows: list[T], weight: float, rng: random.Random) -> list[T]:
+    """Return rows as often as ``weight`` says: 2 is twice each, 0.4 a random 40 % of them once."""
+    whole, part = divmod(weight, 1)
+    return rows * int(whole) + rng.sample(rows, int(len(rows) * part))
 
 
 def parakqc_split(corpora: Path, held_out: int, seed: int) -> tuple[list[dict], list[dict]]:

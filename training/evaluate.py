@@ -247,7 +247,7 @@ def sts_spearman(encoder: Encoder, path: Path, weight: float = 0.5) -> dict[str,
     fitted = Tfidf.fit([text for a, b, _ in rows for text in (a, b)])
     dense = (first * second).sum(1)
     tfidf = np.array([fitted.over([a]).similarities(b)[0] for a, b, _ in rows])
-    scores = {"dense": dense, "tfidf": tfidf, "fused": weight * dense + (1 - weight) * tfidf}
+    scores = _by_scorer(dense, tfidf, weight)
     graded = [score for _, _, score in rows]
     return {name: 100 * float(spearmanr(cosine, graded).statistic) for name, cosine in scores.items()}
 
@@ -267,12 +267,17 @@ def parakqc_retrieval(
     fitted = Tfidf.fit(indexed)
     tfidf = np.stack([fitted.similarities(text) for text, _ in queries])
     right = np.array([n for _, n in queries])
-    scores = {"dense": dense, "tfidf": tfidf, "fused": weight * dense + (1 - weight) * tfidf}
+    scores = _by_scorer(dense, tfidf, weight)
     return {
         "queries": len(queries),
         "indexed": len(indexed),
         **{name: float((score.argmax(1) == right).mean()) for name, score in scores.items()},
     }
+
+
+def _by_scorer(dense: np.ndarray, tfidf: np.ndarray, weight: float) -> dict[Scorer, np.ndarray]:
+    """Return the cosines of every scorer, ``weight`` the share of the dense ones in the fused."""
+    return {"dense": dense, "tfidf": tfidf, "fused": weight * dense + (1 - weight) * tfidf}
 
 
 def _sts_rows(path: Path) -> list[tuple[str, str, float]]:

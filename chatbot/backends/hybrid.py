@@ -131,7 +131,7 @@ class HybridBackend(Backend):
         self.decision = Decision(**self.reranker.decision)
         self.notes = list(dict.fromkeys([*self.retrieval.notes, *self.reranker.notes]))
         if model or persona:  # what may not be there is asked for at once
-            self.prepare()
+            _ = self.gpt
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
 
@@ -145,7 +145,8 @@ class HybridBackend(Backend):
         return gpt
 
     def prepare(self) -> None:
-        """Open the generator now, so that no answer is the one that waits for it."""
+        """Open the generator and the listener's lines now, so that no answer is the one that waits."""
+        self.retrieval.prepare()
         _ = self.gpt
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
@@ -176,7 +177,10 @@ class HybridBackend(Backend):
 
     def sure(self, found: Found) -> bool:
         """Tell whether retrieval answers outright."""
-        return self.decision.moved(self.retrieval.says(found)[0], found) >= self.decision.confident
+        return self._search_score(found) >= self.decision.confident
+
+    def _search_score(self, found: Found) -> float:
+        return self.decision.moved(self.retrieval.says(found)[0], found)
 
     def proposals(
         self, conversations: Sequence[Conversation], found: Sequence[Found]
@@ -264,8 +268,7 @@ class HybridBackend(Backend):
     def _outright(self, conversation: Conversation, found: Found) -> Reply:
         self.speakers.append(found.speaker)
         reply = self.retrieval.answer(conversation, found)
-        score = self.decision.moved(self.retrieval.says(found)[0], found)
-        limit = self.decision.confident
+        score, limit = self._search_score(found), self.decision.confident
         reason = f"검색한 답을 바로 골랐어요: 검색 점수 {score:.3f}, 기준 {limit:.3f}."
         return replace(reply, backend=self.name, reason=reason)
 

@@ -6,10 +6,10 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +50,13 @@ _SAME_WORDS = 0.9
 _UNSAID, _UNSAID_AT_MOST = 0.015, 3
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """What was found for an utterance: entries, best first, and how to answer from them.
 
     ``query`` is the utterance as it was looked up; ``floor`` is the score under which the best is none;
-    ``speaker`` is in whose name the answers are, ``None``: the bot's own. ``plain`` is what a good listener
-    replied to what is most like it, best first.
+    ``speaker`` is in whose name the answers are, ``None``: the bot's own. ``hear`` finds what a good listener
+    replied to what is most like an utterance, best first.
     """
 
     query: Query
@@ -63,7 +64,12 @@ class Found(NamedTuple):
     style: Style
     floor: float
     speaker: str | None
-    plain: Ranked
+    hear: Callable[[Query, Style], Ranked]
+
+    @cached_property
+    def plain(self) -> Ranked:
+        """The listener's replies, looked up when they are first needed."""
+        return self.hear(self.query, self.style)
 
     @property
     def score(self) -> float:
@@ -107,16 +113,31 @@ class RetrievalBackend(Backend):
         self.encoder = load_encoder(encoder, device)
         self.notes = self.encoder.notes
         self.index = open_index(self.knowledge, self.encoder, progress)
-        self.fallback = self.listening = None
+        self.fallback = None
         if self.knowledge.speaker:
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
-        else:
-            self.listening = open_index(load_listening(), self.encoder, progress)
-            self.listening.calibration = self.index.calibration  # so that scores can be compared
+        if encoder:  # its index may have to be built: now, and not in the middle of a talk
+            self.listening = self._open_listening(progress)
         self._listens = data is None  # who brings pairs of their own wants to hear those
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
         self.taught = self.index.beside(load_taught().entries)
+
+    @cached_property
+    def listening(self) -> Index | None:
+        """The listener's lines, opened when they are first needed; none over a personal dataset."""
+        return self._open_listening()
+
+    def _open_listening(self, progress: Progress | None = None) -> Index | None:
+        if self.knowledge.speaker:
+            return None
+        index = open_index(load_listening(), self.encoder, progress)
+        index.calibration = self.index.calibration  # so that scores can be compared
+        return index
+
+    def prepare(self) -> None:
+        """Open the listener's lines now, so that no answer is the one that waits for them."""
+        _ = self.listening
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the answer in one piece, then the :class:`Reply` with its candidates."""
@@ -146,8 +167,7 @@ class RetrievalBackend(Backend):
             [sorted(mine + rest, key=lambda pair: -pair[0]) for mine, rest in zip(taught, known, strict=True)]
             for known in (own, shipped)
         )
-        plain = self._plain(queries, styles)
-        return list(map(self._better, queries, styles, own, shipped, plain))
+        return list(map(self._better, queries, styles, own, shipped))
 
     def candidates(self, conversation: Conversation, found: Found, count: int) -> list[Candidate]:
         """Return the best answers found, one of each kind, best first."""
@@ -176,9 +196,9 @@ class RetrievalBackend(Backend):
         """Tell whether a listener's plain reply is the better answer."""
         nearest = found.ranked[0][1]
         own = nearest.context or nearest in self.taught.entries
-        if not (self._listens and found.plain) or (found.known and own) or found.score >= _SAME_WORDS:
+        if not self._listens or (found.known and own) or found.score >= _SAME_WORDS:
             return False
-        return found.plain[0][0] >= max(found.score, found.floor) - _FITS_MORE
+        return bool(found.plain) and found.plain[0][0] >= max(found.score, found.floor) - _FITS_MORE
 
     def admission(self, conversation: Conversation, found: Found) -> str:
         """Return how the bot says that it does not know, with the closest questions it does."""
@@ -202,31 +222,30 @@ class RetrievalBackend(Backend):
             raise UsageError(f"retrieval 백엔드의 설정은 scorer뿐이에요. '{name}'은(는) 바꿀 수 없어요.")
         self.scorer = _scorer(value)
 
-    def _better(self, query: Query, style: Style, own: Ranked, shipped: Ranked, plain: Ranked) -> Found:
+    def _better(self, query: Query, style: Style, own: Ranked, shipped: Ranked) -> Found:
         """Return what to answer from.
 
         The shipped set answers what is below a personal dataset's floor, and what it knows far better.
         """
         floor = self.index.calibration.floor(self.scorer)
         if self.fallback is not None and (own[0][0] < floor or own[0][0] < shipped[0][0] - _FAR_BETTER):
-            return Found(query, shipped, style, self.fallback.calibration.floor(self.scorer), None, plain)
+            return Found(
+                query, shipped, style, self.fallback.calibration.floor(self.scorer), None, self._plain
+            )
         theirs = own[0][1] not in self.taught.entries
-        return Found(query, own, style, floor, self.knowledge.speaker if theirs else None, plain)
+        return Found(query, own, style, floor, self.knowledge.speaker if theirs else None, self._plain)
 
-    def _plain(self, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
-        """Return for each query the listener's lines that are most like it, answered in its speech level."""
+    def _plain(self, query: Query, style: Style) -> Ranked:
+        """Return the listener's lines that are most like an utterance, answered in its speech level."""
         if self.listening is None:
-            return [[] for _ in queries]
-        plain = []
-        found = self._rank(self.listening, queries, styles)
-        for query, style, ranked in zip(queries, styles, found, strict=True):
-            suited = [
-                (score - _unsaid(query.text, entry, style), entry)
-                for score, entry in ranked
-                if entry.answers.has_style(style)
-            ]
-            plain.append(sorted(suited, key=lambda pair: -pair[0]))
-        return plain
+            return []
+        (ranked,) = self._rank(self.listening, [query], [style])
+        suited = [
+            (score - _unsaid(query.text, entry, style), entry)
+            for score, entry in ranked
+            if entry.answers.has_style(style)
+        ]
+        return sorted(suited, key=lambda pair: -pair[0])
 
     def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
         """Return the best entries of an index for each query, with their scores."""

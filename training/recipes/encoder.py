@@ -34,6 +34,7 @@ from training.corpora import (
     sample_pairs,
     scored_pairs,
     text_layout,
+    weighed,
 )
 from training.loop import fit, mixed_precision
 from training.masked import masked_lm_loss
@@ -103,9 +104,8 @@ class Recipe(common.Recipe):
     noise: float = 0.3
     hard_negatives: int = 30  # nearest questions of other intents that one is drawn from
     scored_times: float = 4  # that the scored pairs come in an epoch
-    averaged: float = (
-        0.5  # share of the base's weights in what came of it (Wortsman et al. 2022, arXiv:2203.05482)
-    )
+    # share of the base in what came of it, where there is one (Wortsman et al. 2022, arXiv:2203.05482)
+    averaged: float = 0.5
     parakqc_held_out: int = 100
 
 
@@ -297,18 +297,21 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
 
     own = [group for group in sets if group.source == "qa"]
     others = [group for group in sets if group.source != "qa"]
+    epochs = range(seed, seed + recipe.contrast_epochs)
+    pairs = [
+        (typed(a), typed(b)) for epoch in epochs for a, b in sample_pairs(others, recipe.pairs_per_set, epoch)
+    ]
+    # Questions of two intents are often much alike: those are what there is to tell apart.
+    drawn = [pair for epoch in epochs for pair in sample_pairs(own, recipe.pairs_per_set, epoch)]
+    wordings = [group.sentences for group in own]
+    found = with_near_others(model, drawn, wordings, recipe.hard_negatives, rng)
+    contrasted = [(typed(a), typed(b), typed(other)) for a, b, other in found]
     scores = scored_pairs(job.corpora, data_dir() / "similarity")
-    pairs, contrasted, scored = [], [], []
-    for epoch in range(recipe.contrast_epochs):
-        pairs += [(typed(a), typed(b)) for a, b in sample_pairs(others, recipe.pairs_per_set, seed + epoch)]
-        # Questions of two intents are often much alike: those are what there is to tell apart.
-        drawn = sample_pairs(own, recipe.pairs_per_set, seed + epoch)
-        wordings = [group.sentences for group in own]
-        found = with_near_others(model, drawn, wordings, recipe.hard_negatives, rng)
-        contrasted += [(typed(a), typed(b), typed(other)) for a, b, other in found]
-        times, part = divmod(recipe.scored_times, 1)
-        again = scores * int(times) + rng.sample(scores, int(part * len(scores)))
-        scored += [(typed(a), typed(b), score) for a, b, score in again]
+    scored = [
+        (typed(a), typed(b), score)
+        for _ in epochs
+        for a, b, score in weighed(scores, recipe.scored_times, rng)
+    ]
     steps = train_by_contrast(
         model, pairs, scored, job.work / "contrast-state" / job.identity, contrasted=contrasted,
         device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,

@@ -10,6 +10,7 @@ that ships.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -219,9 +220,9 @@ def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 
 def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    whole, part = divmod(job.recipe.reply_epochs, 1)
-    epochs = [_own(job.recipe, 100 + epoch) for epoch in range(int(whole) + bool(part))]
-    return [*epochs[: int(whole)], *(epoch[: int(part * len(epoch))] for epoch in epochs[int(whole) :])]
+    wanted = job.recipe.reply_epochs  # the last may be a part of one
+    epochs = ((_own(job.recipe, 100 + number), wanted - number) for number in range(math.ceil(wanted)))
+    return [own[: int(min(share, 1) * len(own))] for own, share in epochs]
 
 
 def _own(recipe: Recipe, draw: int) -> list[Conversation]:
