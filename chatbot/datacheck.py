@@ -144,6 +144,7 @@ class _Checker:
         self.ids: set[str] = set()
         self.topics: Counter[str] = Counter()
         self.wordings: dict[str, tuple[str, str]] = {}  # squeezed -> (intent, what kind)
+        self.lines: dict[str, str] = {}  # squeezed -> situation
         self.questions: list[tuple[str, str]] = []  # (intent, wording) of what is indexed
         self.answer_uses: defaultdict[str, set[str]] = defaultdict(set)  # answer -> intents
         self.replies: set[str] = set()
@@ -151,7 +152,9 @@ class _Checker:
         self.eval_texts: set[str] = set()
 
     def row(self, row: dict[str, Any], place: str, file: Path) -> None:
-        if "questions" in row:
+        if row.get("topic") == LISTENING:
+            self.situation(row, place)
+        elif "questions" in row:
             self.intent(row, place, file)
         elif "target" in row:
             self.follow_up(row, place)
@@ -212,6 +215,25 @@ class _Checker:
                 self.answer_uses[same_words(text)].add(row["id"])
                 self.report.count("답")
         self.report.count("의도")
+
+    def situation(self, row: dict[str, Any], place: str) -> None:
+        """Check lines of everyday talk and the replies that fit each of them."""
+        absent = [name for name in ("id", "questions", "answers") if not row.get(name)]
+        if absent:
+            self.problem(place, f"{', '.join(absent)} 항목이 없거나 비었어요.")
+            return
+        self._new_id(row["id"], place)
+        for text in row["questions"]:
+            self._text(text, place)
+            key = same_words(text)
+            if key in self.lines:
+                self.problem(place, f"'{text}'이(가) {self.lines[key]}에도 있어요.")
+            self.lines[key] = row["id"]
+        self.report.count("맞장구치는 말", len(row["questions"]))
+        for style, answers in row["answers"].items():
+            for text in answers:
+                self._answer(text, style, place)
+                self.report.count("맞장구")
 
     def dialogue(self, row: dict[str, Any], place: str) -> None:
         roles = [message.get("role") for message in row["messages"]]

@@ -179,7 +179,7 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
 def load_listening() -> Knowledge:
     """Load what a good listener says: plain replies that fit whatever is much like what was said.
 
-    What was said once is one entry, with the replies in both speech levels.
+    The same words are one entry, with all that may be replied to them in both speech levels.
     """
     loaded = _load(LISTENING, _files(listening_dir()))
     said: dict[tuple[str, str], list[Entry]] = {}
@@ -199,8 +199,8 @@ def _together(entries: Sequence[Entry]) -> Entry:
 
 
 def listening_dir() -> Path:
-    """Return the folder of the listener's replies, dialogues in the messages form."""
-    return data_dir() / "dialogues" / "listening"
+    """Return the folder of the listener's lines: situations with replies, and two-turn dialogues."""
+    return data_dir() / "listening"
 
 
 def load_taught() -> Knowledge:

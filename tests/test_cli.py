@@ -10,6 +10,7 @@ import pytest
 
 from chatbot.history import History
 from chatbot.knowledge import load_knowledge
+from chatbot.resources import data_dir
 from chatbot.style import speech_level
 from tests.conftest import ROOT, Run
 
@@ -199,10 +200,12 @@ def test_doctor_and_help(run: Run) -> None:
 
 
 def test_data_check_of_what_ships(run: Run) -> None:
-    done = run("data", "check")
+    done = run("data", "check", "--no-encoder")
     assert done.returncode == 0, done.stderr
     counts = dict(line.split("\t") for line in done.stdout.splitlines())
     assert int(counts["의도"]) >= 400 and int(counts["주제"]) >= 30 and int(counts["대화"]) >= 60
+    done = run("data", "check", str(data_dir() / "qa" / "fatigue.jsonl"))
+    assert done.returncode == 0 and "다른 의도와 뜻이 겹치는 질문\t" in done.stdout
 
 
 def test_markup_in_texts_is_printed_as_it_is(run: Run, tmp_path: Path) -> None:

@@ -31,6 +31,18 @@ def problems(folder: Path, *rows: dict[str, Any], name: str = "t") -> str:
     return "\n".join(check(file).problems)
 
 
+def test_lines_of_a_situation_have_replies_and_stand_in_no_other(tmp_path: Path) -> None:
+    def situation(name: str, *said: str, polite: str = "참 힘드셨겠어요.") -> dict[str, Any]:
+        answers = {"polite": [polite], "casual": ["참 힘들었겠다."]}
+        return {"id": name, "topic": "listening", "questions": said, "answers": answers}
+
+    assert problems(tmp_path, situation("s-1", "버스 놓쳤어"), situation("s-2", "지갑 잃어버렸어")) == ""
+    assert "s-1에도" in problems(tmp_path, situation("s-1", "버스 놓쳤어"), situation("s-2", "버스  놓쳤어!"))
+    assert "두 번" in problems(tmp_path, situation("s-1", "버스 놓쳤어"), situation("s-1", "지갑 잃어버렸어"))
+    assert "반말" in problems(tmp_path, situation("s-1", "버스 놓쳤어", polite="참 힘들었겠다."))
+    assert "answers" in problems(tmp_path, {"id": "s-1", "topic": "listening", "questions": ["버스 놓쳤어"]})
+
+
 def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
     assert (
         problems(

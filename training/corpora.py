@@ -139,8 +139,8 @@ def parakqc_split(corpora: Path, held_out: int, seed: int) -> tuple[list[dict], 
     return sets[held_out:], sets[:held_out]
 
 
-def paraphrase_sets(corpora: Path, qa_dir: Path, held_out: int, seed: int) -> list[ParaphraseSet]:
-    """Return every paraphrase set that contrastive training may see.
+def paraphrase_sets(corpora: Path, own: Path, held_out: int, seed: int) -> list[ParaphraseSet]:
+    """Return every paraphrase set that contrastive training may see; ``own`` holds the words that ship.
 
     The held-out ParaKQC sets, KorSTS dev, KLUE-NLI dev and the dev and test wordings of our own
     intents stay unseen: they steer and measure. A set that shares a sentence with them is dropped.
@@ -162,10 +162,13 @@ def paraphrase_sets(corpora: Path, qa_dir: Path, held_out: int, seed: int) -> li
         if row["score"] >= 4:
             sets.append(ParaphraseSet("korsts", (row["a"], row["b"])))
     unseen = {squeeze(s) for group in held for s in group["sents"]}
-    for path in sorted(qa_dir.glob("*.jsonl")):
+    for path in sorted((own / "qa").glob("*.jsonl")):
         for intent in read_jsonl(path):
             sets.append(ParaphraseSet("qa", tuple(intent["questions"])))
             unseen.update(squeeze(q) for half in ("dev", "test") for q in intent[f"{half}_questions"])
+    for path in sorted((own / "listening").glob("*.jsonl")):
+        lines = (tuple(row.get("questions", ())) for row in read_jsonl(path))
+        sets += [ParaphraseSet("listening", said) for said in lines if len(said) > 1]
     return [s for s in sets if not any(squeeze(text) in unseen for text in s.sentences)]
 
 

@@ -205,22 +205,22 @@ def pairs_with_examples(share: float, seed: int) -> list[Conversation]:
     return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
-def listening(seed: int) -> list[Conversation]:
-    """Return what a good listener says to our lines, shuffled, some of them with slips of typing."""
+def listening(seed: int, wordings: int | None = None) -> list[Conversation]:
+    """Return what a good listener says to our lines in both speech levels, some lines with slips of typing.
+
+    Shuffled; another seed draws other replies and, with ``wordings``, other so many lines of every situation.
+    """
     rng = random.Random(seed)
-    told = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
+    followed = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
+    told = [*_pairs(load_listening(), rng, wordings=wordings), *followed]
     rng.shuffle(told)
-    return [c._replace(turns=_with_slips(c.turns, rng)) if rng.random() < _NOISE else c for c in told]
+    return told
 
 
-def listening_with_examples(share: float, seed: int) -> list[Conversation]:
+def listening_with_examples(share: float, seed: int, wordings: int | None = None) -> list[Conversation]:
     """Return a share of what a good listener says to our lines, with others before it as examples."""
-    told = listening(seed)
+    told = listening(seed, wordings)
     return with_examples(told[: int(share * len(told))], open_index(load_listening(), load_encoder()), seed)
-
-
-def _with_slips(turns: Sequence[Turn], rng: random.Random) -> list[Turn]:
-    return [replace(turn, text=noisy(turn.text, rng)) if turn.role == "user" else turn for turn in turns]
 
 
 def _pairs(

@@ -277,7 +277,7 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 
 1. Character BPE over the pretraining text, NFC.
 2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
-3. Conversations: the corpora's everyday ones once, then our dialogues, a listener's replies (`data/dialogues/listening`)
+3. Conversations: the corpora's everyday ones once, then our dialogues, a listener's replies (`data/listening`)
    and {recipe["wordings"]} wordings of each intent {_times(chat["epochs"])}, in both speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
 4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from chatbot.dialogue import Turn
-from chatbot.knowledge import DataError, listening_dir, load_dialogues, read_rows
+from chatbot.knowledge import DataError, read_rows
 from chatbot.models.reranker import context_text
 from chatbot.resources import data_dir
 from chatbot.text import normalise
-from training.dialogues import corpora_conversations, own_conversations
+from training.dialogues import corpora_conversations, listening, own_conversations
 from training.noise import noisy
 
 BEST = 3  # the highest grade
@@ -72,10 +72,9 @@ def graded(half: str) -> list[Graded]:
 def following(corpora: Path, seed: int) -> list[tuple[str, str]]:
     """Return, shuffled, ``(context, reply)`` of the words that ship and of the corpora's everyday talk."""
     rng = random.Random(seed)
-    listening = [turns for turns, _ in load_dialogues(listening_dir())]
     talks = [
         *(c.turns for c in own_conversations(seed)),
-        *listening,
+        *(c.turns for c in listening(seed)),
         *(c.turns for c in corpora_conversations(corpora)),
     ]
     pairs = list(dict.fromkeys(pair for turns in talks for pair in _pairs(turns, rng)))

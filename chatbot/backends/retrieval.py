@@ -6,6 +6,7 @@ import json
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -240,12 +241,19 @@ class RetrievalBackend(Backend):
         if self.listening is None:
             return []
         (ranked,) = self._rank(self.listening, [query], [style])
-        suited = [
-            (score - _unsaid(query.text, entry, style), entry)
-            for score, entry in ranked
-            if entry.answers.has_style(style)
-        ]
+        suited = []
+        for score, entry in ranked:
+            if entry.answers.has_style(style):
+                alone = self._lines[entry.answers.source] == 1
+                suited.append((score - _unsaid(query.text, entry, style) if alone else score, entry))
         return sorted(suited, key=lambda pair: -pair[0])
+
+    @cached_property
+    def _lines(self) -> Counter[str]:
+        """How many lines a listener's replies were written for."""
+        return (
+            Counter(entry.answers.source for entry in self.listening.entries) if self.listening else Counter()
+        )
 
     def _rank(self, index: Index, queries: Sequence[Query], styles: Sequence[Style]) -> list[Ranked]:
         """Return the best entries of an index for each query, with their scores."""
@@ -310,7 +318,7 @@ def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> 
 
 
 def _unsaid(said: str, entry: Entry, style: Style) -> float:
-    """Return what it costs an entry that its reply takes up words of its own line that were not said here.
+    """Return what it costs an entry that its reply takes up words of its only line that were not said here.
 
     "Three times, that hurts" fits who failed three times, not everybody who failed.
     """

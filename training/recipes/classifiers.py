@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from chatbot.errors import UsageError
-from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge
+from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge, load_listening
 from chatbot.models.ngram import BUCKETS, NgramClassifier, features
 from chatbot.resources import data_dir
 from chatbot.safety import Danger, matched_pattern
@@ -177,7 +177,7 @@ def trained(lines: list[Line], labels: Sequence[str], ordinary: list[str]) -> Ng
 
 
 def ordinary_talk() -> list[str]:
-    """Return our indexed questions, their dev wordings and what people say in our dialogues.
+    """Return our questions, their dev wordings, and what people say in our dialogues and to a listener.
 
     What the bot declines is left out: to the one classifier it is strange, to the other no loss.
     """
@@ -188,7 +188,8 @@ def ordinary_talk() -> list[str]:
         if intent.topic != DECLINING_TOPIC
         for q in (*intent.questions, *intent.dev_questions)
     }
-    return sorted(asked | said)
+    told = {entry.question for entry in load_listening().entries}
+    return sorted(asked | said | told)
 
 
 def _written(name: str) -> list[Line]:

@@ -100,6 +100,7 @@ class Recipe(common.Recipe):
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
     wordings: int = 2  # questions of an intent in an epoch, others in every one
+    lines: int = 4  # of a situation in an epoch, that a listener replies to
     # then our own again, learning from the replies alone: what to say to what was said
     reply_epochs: float = 0.5
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
@@ -227,7 +228,10 @@ def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 def _own(recipe: Recipe, draw: int) -> list[Conversation]:
     """Return an epoch of our own words: pairs, dialogues, a listener's replies."""
-    own = [*own_conversations(recipe.seed + draw, recipe.wordings), *listening(recipe.seed + draw)]
+    own = [
+        *own_conversations(recipe.seed + draw, recipe.wordings),
+        *listening(recipe.seed + draw, recipe.lines),
+    ]
     random.Random(recipe.seed + draw).shuffle(own)
     return own[: recipe.conversations]
 
@@ -256,7 +260,7 @@ def shots(job: Job[Recipe]) -> dict[str, Any]:
         rng = random.Random(seed)
         own = pairs_with_examples(recipe.shots_pairs, seed)
         own += [Conversation(turns, style) for turns, style in load_dialogues()]
-        own += listening_with_examples(recipe.shots_listening, seed)
+        own += listening_with_examples(recipe.shots_listening, seed, recipe.lines)
         epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
     spent = _train(job, "reply", "shots", epochs, whole=False)
     return {**_facts(spent), "epochs": recipe.shots_epochs}
@@ -366,13 +370,26 @@ def _reads_text(recipe: Recipe) -> Layout:
     return text_layout(recipe.mixture)
 
 
-_CHAT = ("chat_scale", "chat_epochs", "chat_longest", "chat_batch_tokens", "conversations", "wordings")
+_CHAT = (
+    "chat_scale",
+    "chat_epochs",
+    "chat_longest",
+    "chat_batch_tokens",
+    "conversations",
+    "wordings",
+    "lines",
+)
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
-    Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues")),
-    Step("reply", reply, ("reply_epochs",), data=("qa", "dialogues")),
-    Step("shots", shots, ("shots_epochs", "shots_pairs", "shots_listening"), data=("qa", "dialogues")),
+    Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues", "listening")),
+    Step("reply", reply, ("reply_epochs",), data=("qa", "dialogues", "listening")),
+    Step(
+        "shots",
+        shots,
+        ("shots_epochs", "shots_pairs", "shots_listening"),
+        data=("qa", "dialogues", "listening"),
+    ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),
 ]

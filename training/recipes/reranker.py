@@ -155,10 +155,10 @@ STEPS: list[Step[Recipe]] = [
         follow,
         ("epochs", "batch", "learning_rate", "temperature_scale", "max_tokens", "pairs"),
         lambda recipe: CHAT,
-        ("qa", "dialogues", "ratings"),
+        ("qa", "dialogues", "listening", "ratings"),
     ),
     Step("export", export, ships=True),
-    Step("decide", decide, data=("qa", "dialogues", "ratings"), ships=True),
+    Step("decide", decide, data=("qa", "dialogues", "listening", "ratings"), ships=True),
     Step("card", card, data=("eval",)),
 ]
 app = recipe_app("reranker", SIZES, STEPS, "함께 나가는 작은 한국어 재순위 모델을 인코더에서 만들기.")
