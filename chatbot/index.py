@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,11 +30,14 @@ Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
 
-FORMAT = 4
-# Weights to try, dense against TF-IDF, and context against the utterance itself.
+FORMAT = 5
+# Weights to try: dense against TF-IDF, all wordings against the nearest, the turn before against the words.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
+_SET_GRID = np.linspace(0.0, 0.8, 9)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+_VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
+_LEAST_COHESION = 1e-3  # of a set without a single known n-gram
 _TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
 _ENOUGH = 1000  # lines to fit on: more only take time
 _UNKNOWN_GRID = np.linspace(0.0, 0.5, 11)
@@ -45,13 +48,15 @@ _KEPT_OUT = 0.95  # of lines that are not of a personal dataset: the shipped set
 class Calibration:
     """What was fitted on development data.
 
-    ``dense_weight`` is the share of the dense score in the fused one. An entry with a context
-    gains ``context_weight * (similarity of contexts - context_pivot)``. An entry loses
-    ``unknown_weight`` times how much stranger the utterance is than its question. ``floors`` holds,
-    for each scorer, the score under which the bot says it does not know.
+    ``dense_weight`` is the share of the dense score in the fused one, ``set_weight`` that of all wordings
+    with the same answers in the score of each. An entry with a context gains ``context_weight *
+    (similarity of contexts - context_pivot)``. An entry loses ``unknown_weight`` times how much stranger the
+    utterance is than its question. ``floors`` holds, for each scorer, the score under which the bot says it
+    does not know.
     """
 
     dense_weight: float = 0.5
+    set_weight: float = 0.0
     context_weight: float = 0.5
     context_pivot: float = 0.5
     unknown_weight: float = 0.0
@@ -66,12 +71,15 @@ class Calibration:
 class Similarities:
     """Cosines of one utterance with every entry: its own, and those of the turn before.
 
-    Those of the turn before are 0 where the entry has none. ``strangeness`` is how likely the utterance
-    asks what no small talk can answer, in 0..1.
+    Those of the turn before are 0 where the entry has none. ``dense_sets`` and ``tfidf_sets`` hold how near
+    it is to each set of wordings with the same answers. ``strangeness`` is how likely the utterance asks
+    what no small talk can answer, in 0..1.
     """
 
     dense: Scores
     tfidf: Scores
+    dense_sets: Scores
+    tfidf_sets: Scores
     context_dense: Scores
     context_tfidf: Scores
     strangeness: float
@@ -90,6 +98,51 @@ class Query:
     strangeness: float
 
 
+@dataclass(frozen=True)
+class Sets:
+    """Which wordings have the same answers, and how much alike those of each set are.
+
+    An utterance is as near to a set as the mean of its cosines with the wordings in it, divided by their mean
+    cosine with each other: 1 where it might as well be one of them. That is closeness to the mean vector, as
+    in prototypical networks (Snell et al. 2017, arXiv:1703.05175), on a scale that goes for tight and for
+    loose sets. An entry with a context is a set by itself.
+
+    Attributes:
+        member: int32 ``(entries,)``, the set of each entry.
+        sizes: float32 ``(sets,)``, how many wordings each has.
+        cohesion: float32 ``(2, sets)``, the mean cosine within each, dense and TF-IDF.
+    """
+
+    member: npt.NDArray[np.int32]
+    sizes: Scores
+    cohesion: Scores
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], dense: Vectors, tfidf: Tfidf) -> Sets:
+        """Find the sets of ``entries``, whose vectors and n-grams these are."""
+        numbers: dict[str, int] = {}
+        keys = (f"{i}" if e.context else f"={e.answers.source}" for i, e in enumerate(entries))
+        member = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int32)
+        sizes = np.bincount(member, minlength=len(numbers)).astype(np.float32)
+        sums = np.zeros((len(numbers), dense.shape[1]), dtype=np.float32)
+        np.add.at(sums, member, dense)
+        together = np.stack([(sums * sums).sum(axis=1), tfidf.squared_sums(member, len(numbers))])
+        return cls(member, sizes, np.maximum(together / sizes**2, _LEAST_COHESION).astype(np.float32))
+
+    def near(self, kind: int, cosines: Scores, left_out: Sequence[int] = ()) -> Scores:
+        """Return how near an utterance is to each set, float32 ``(sets,)``, as if ``left_out`` were in none.
+
+        ``cosines`` are those with every entry, of ``kind`` 0 dense, 1 TF-IDF.
+        """
+        kept, sizes = cosines, self.sizes
+        if len(left_out):
+            kept, sizes = cosines.copy(), sizes.copy()
+            kept[list(left_out)] = 0
+            np.subtract.at(sizes, self.member[list(left_out)], 1)
+        sums = np.bincount(self.member, kept, minlength=len(sizes))
+        return (sums / np.maximum(sizes, 1) / self.cohesion[kind]).astype(np.float32)
+
+
 class Index:
     """Exact search over all entries of a knowledge base."""
 
@@ -103,11 +156,13 @@ class Index:
         context_tfidf: Tfidf,
         strangeness: Scores,
         calibration: Calibration,
+        sets: Sets | None = None,
     ) -> None:
         self.entries, self.encoder, self.calibration = entries, encoder, calibration
         self.dense, self.context, self.tfidf, self.context_tfidf = dense, context, tfidf, context_tfidf
         self.strangeness = strangeness
         self.has_context = np.array([bool(e.context) for e in entries], dtype=bool)
+        self.sets = sets or Sets.of(entries, dense, tfidf)
 
     @classmethod
     def build(cls, knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
@@ -179,31 +234,48 @@ class Index:
                 before_dense[self.has_context] = next(before)
                 before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
             words = self.tfidf.similarities(query.text)
-            yield Similarities(dense, words, before_dense, before_tfidf, query.strangeness)
+            near = (self.sets.near(0, dense), self.sets.near(1, words))
+            yield Similarities(dense, words, *near, before_dense, before_tfidf, query.strangeness)
 
     def score(
-        self, found: Similarities, scorer: Scorer = "fused", calibration: Calibration | None = None
+        self,
+        found: Similarities,
+        scorer: Scorer = "fused",
+        calibration: Calibration | None = None,
+        left_out: Sequence[int] = (),
     ) -> Scores:
-        """Return one float32 score an entry; those with a context gain or lose by how well it fits."""
+        """Return one float32 score an entry; those with a context gain or lose by how well it fits.
+
+        ``"tfidf"`` is the yardstick: the plain cosine with every entry by itself. The rows ``left_out`` count
+        as not there, their score is minus infinity.
+        """
         fitted = calibration or self.calibration
         weight = {"fused": fitted.dense_weight, "dense": 1.0, "tfidf": 0.0}[scorer]
         own = weight * found.dense + (1 - weight) * found.tfidf
+        if fitted.set_weight and scorer != "tfidf":
+            dense_sets, tfidf_sets = found.dense_sets, found.tfidf_sets
+            if len(left_out):
+                dense_sets = self.sets.near(0, found.dense, left_out)
+                tfidf_sets = self.sets.near(1, found.tfidf, left_out)
+            sets = weight * dense_sets + (1 - weight) * tfidf_sets
+            other_words = own < _VERY_WORDS  # in an entry's very words nothing else needs to be asked
+            own += fitted.set_weight * other_words * (sets[self.sets.member] - own)
         own -= fitted.unknown_weight * np.maximum(found.strangeness - self.strangeness, 0)
         before = weight * found.context_dense + (1 - weight) * found.context_tfidf
         bonus = fitted.context_weight * (before - fitted.context_pivot)
-        return np.where(self.has_context, own + bonus, own).astype(np.float32)
+        scores = np.where(self.has_context, own + bonus, own).astype(np.float32)
+        scores[list(left_out)] = -np.inf
+        return scores
 
     def best(
         self,
         found: Similarities,
         scorer: Scorer = "fused",
         calibration: Calibration | None = None,
-        left_out: int = -1,
+        left_out: Sequence[int] = (),
     ) -> tuple[float, str]:
-        """Return the best score and the source of its answer, the row ``left_out`` left out."""
-        scores = self.score(found, scorer, calibration)
-        if left_out >= 0:
-            scores[left_out] = -1.0
+        """Return the best score and the source of its answer, the rows ``left_out`` left out."""
+        scores = self.score(found, scorer, calibration, left_out)
         top = int(scores.argmax())
         return float(scores[top]), self.entries[top].answers.source
 
@@ -217,6 +289,8 @@ class Index:
             np.save(part / f"{name}.npy", steps)
             np.save(part / f"{name}-scales.npy", scales)
         np.save(part / "strangeness.npy", self.strangeness)
+        for name, array in vars(self.sets).items():
+            np.save(part / f"sets-{name}.npy", array)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
         facts = {
@@ -252,6 +326,7 @@ class Index:
                 Tfidf.load(folder, "context-tfidf", len(context), terms),
                 mapped(folder / "strangeness.npy"),
                 Calibration(**facts["calibration"]),
+                Sets(**{f.name: mapped(folder / f"sets-{f.name}.npy") for f in fields(Sets)}),
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
@@ -315,17 +390,18 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     In-domain lines are the dev wordings or, where the data has none, what is held back and each question
     of an answer with several wordings, its own row left out. Out-of-domain lines are ours, whatever the data.
     """
-    own = [(text, source, -1) for text, source in knowledge.held_out("dev")]
+    own: list[tuple[str, str, Sequence[int]]] = [
+        (text, source, ()) for text, source in knowledge.held_out("dev")
+    ]
     own = own or held_back(knowledge) or leave_one_out(index.entries)
     own = own[:: max(1, len(own) // _ENOUGH)]
     found = [(index.compare(text), source, left_out) for text, source, left_out in own]
-    dense_weight = _fit_dense_weight(index, found)
+    weights = _fit_weights(index, found)
     # Where another index answers what this one leaves, no line of ours is known to it.
     personal = knowledge.speaker is not None
     strange_lines = [text for text, label in labelled_lines("unseen", "dev") if personal or label == "ood"]
     strangers = [index.compare(text) for text in strange_lines]
-    weighted = Calibration(dense_weight=dense_weight)
-    weighted = replace(weighted, unknown_weight=_fit_unknown(index, weighted, found, strangers))
+    weighted = replace(weights, unknown_weight=_fit_unknown(index, weights, found, strangers))
     if index.context.shape[0]:
         weighted = _fit_context(index, weighted, [(text, source) for text, source, _ in own])
     floors: dict[str, float] = {
@@ -337,14 +413,14 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     return replace(weighted, floors=floors)
 
 
-def held_back(knowledge: Knowledge) -> list[tuple[str, str, int]]:
-    """Return ``(question, source, row)`` of what is held back, to be sought without its own row."""
+def held_back(knowledge: Knowledge) -> list[tuple[str, str, Sequence[int]]]:
+    """Return ``(question, source, its row)`` of what is held back, to be sought without its own row."""
     rows = knowledge.held_back
-    return [(knowledge.entries[i].question, knowledge.entries[i].answers.source, i) for i in rows]
+    return [(knowledge.entries[i].question, knowledge.entries[i].answers.source, (i,)) for i in rows]
 
 
-def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, int]]:
-    """Return up to ``limit`` ``(question, source, row)`` of answers that have several wordings.
+def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str, str, Sequence[int]]]:
+    """Return up to ``limit`` ``(question, source, its row)`` of answers that have several wordings.
 
     Searching for such a question with its own row left out should find another of the same answer.
     """
@@ -353,20 +429,26 @@ def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str,
         by_source[entry.answers.source] = by_source.get(entry.answers.source, 0) + 1
     several = [i for i, e in enumerate(entries) if by_source[e.answers.source] > 1 and not e.context]
     step = max(1, len(several) // limit)
-    return [(entries[i].question, entries[i].answers.source, i) for i in several[::step]]
+    return [(entries[i].question, entries[i].answers.source, (i,)) for i in several[::step]]
 
 
-def _fit_dense_weight(index: Index, found: list[tuple[Similarities, str, int]]) -> float:
+def _fit_weights(index: Index, found: list[tuple[Similarities, str, Sequence[int]]]) -> Calibration:
+    """Choose how much the sets and the dense score count, one after the other."""
+    fitted = Calibration()
     if not found:
-        return 0.5
+        return fitted
 
-    def right(weight: float) -> int:
-        fitted = Calibration(dense_weight=float(weight))
-        return sum(index.best(f, "fused", fitted, out)[1] == source for f, source, out in found)
+    def best(grid: npt.NDArray[np.float64], tried: Sequence[Calibration]) -> float:
+        hits = [sum(index.best(f, "fused", t, out)[1] == source for f, source, out in found) for t in tried]
+        # The middle of the best stretch: a single lucky grid point would not carry over.
+        return round(float(np.mean(grid[np.array(hits) >= max(hits) - 1])), 3)
 
-    hits = np.array([right(weight) for weight in _DENSE_GRID])
-    # The middle of the best stretch: a single lucky grid point would not carry over.
-    return round(float(np.mean(_DENSE_GRID[hits >= hits.max() - 1])), 3)
+    for _ in range(2):
+        sets = best(_SET_GRID, [replace(fitted, set_weight=float(w)) for w in _SET_GRID])
+        fitted = replace(fitted, set_weight=sets)
+        dense = best(_DENSE_GRID, [replace(fitted, dense_weight=float(w)) for w in _DENSE_GRID])
+        fitted = replace(fitted, dense_weight=dense)
+    return fitted
 
 
 def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) -> Calibration:
@@ -405,7 +487,7 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
 def _fit_unknown(
     index: Index,
     fitted: Calibration,
-    found: list[tuple[Similarities, str, int]],
+    found: list[tuple[Similarities, str, Sequence[int]]],
     strangers: list[Similarities],
 ) -> float:
     """Return how much strangeness should count to part known lines from strange ones best."""
@@ -424,7 +506,7 @@ def _top_scores(
     index: Index,
     scorer: Scorer,
     fitted: Calibration,
-    found: list[tuple[Similarities, str, int]],
+    found: list[tuple[Similarities, str, Sequence[int]]],
     strangers: list[Similarities],
 ) -> tuple[Scores, Scores]:
     """Return the best score of every known line and of every strange one."""

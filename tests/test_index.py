@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chatbot.index import Calibration, Index, index_key, leave_one_out, open_index
-from chatbot.knowledge import Knowledge, follow_ups, labelled_lines, load_knowledge
+from chatbot.index import Calibration, Index, Sets, index_key, leave_one_out, open_index
+from chatbot.knowledge import Answers, Entry, Knowledge, follow_ups, labelled_lines, load_knowledge
 from chatbot.models.encoder import Progress, Vectors, load_encoder
 from chatbot.text import normalise
+from chatbot.tfidf import Tfidf
 
 
 class Counting:
@@ -97,6 +99,47 @@ def test_leave_one_out_takes_answers_with_several_wordings(own: Knowledge) -> No
     assert {question for question, _, _ in leave_one_out(own.entries)} == {"비가 온다", "비 오네"}
 
 
+def test_an_utterance_is_compared_with_all_wordings_of_a_set() -> None:
+    rain, food = Answers("rain", ("우산",), ("우산",)), Answers("food", ("밥",), ("밥",))
+    said = [("비가 온다", rain, ""), ("비 오네", rain, ""), ("배고파", food, ""), ("왜?", food, "밥 먹었어?")]
+    entries = [Entry(question, answers, context) for question, answers, context in said]
+    angles = np.array([0.0, 0.4, 1.2, 2.0])
+    dense = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    tfidf = Tfidf.fit([e.question for e in entries])
+    sets = Sets.of(entries, dense, tfidf)
+    assert sets.member.tolist() == [0, 0, 1, 2] and sets.sizes.tolist() == [2, 1, 1]
+    words = np.stack([tfidf.similarities(e.question) for e in entries])
+    for kind, cosines in enumerate((dense @ dense.T, words)):
+        np.testing.assert_allclose(sets.cohesion[kind], [cosines[:2, :2].mean(), 1, 1], atol=1e-5)
+        near = sets.near(kind, cosines[0])
+        np.testing.assert_allclose(near[0], cosines[0, :2].mean() / cosines[:2, :2].mean(), atol=1e-5)
+        np.testing.assert_allclose(near[1:], cosines[0, 2:], atol=1e-5)  # alone: its own cosine
+        alone = sets.near(kind, cosines[0], left_out=[1])
+        np.testing.assert_allclose(alone[0] * sets.cohesion[kind, 0], 1.0, atol=1e-5)
+        assert sets.near(kind, cosines[0], left_out=[2])[1] == 0
+
+
+def test_sets_help_where_one_wording_misleads_and_a_left_out_row_counts_for_nothing() -> None:
+    index = open_index(load_knowledge(), load_encoder())
+    held_out = load_knowledge().held_out("test")[::40]
+    found = [(index.compare(text), source) for text, source in held_out]
+    assert 0 < index.calibration.set_weight < 1
+
+    def right(**weights: float) -> int:
+        fitted = replace(index.calibration, **weights)  # type: ignore[arg-type]
+        return sum(index.best(near, "fused", fitted)[1] == source for near, source in found)
+
+    assert right() > right(set_weight=0.0)
+    row = next(i for i, e in enumerate(index.entries) if not e.context)
+    entry = index.entries[row]
+    near = index.compare(entry.question)
+    whole, without = index.score(near), index.score(near, left_out=[row])
+    assert whole.argmax() == row and whole[row] == pytest.approx(1, abs=0.05)
+    assert without[row] == -np.inf
+    same = [i for i, e in enumerate(index.entries) if e.answers is entry.answers and i != row]
+    assert (without[same] < whole[same]).all()
+
+
 def test_context_tells_equal_follow_ups_apart() -> None:
     index = open_index(load_knowledge(), load_encoder())
     with_context = [e for e in index.entries if e.context]
@@ -113,7 +156,7 @@ def test_held_out_follow_ups_are_found_better_with_the_turn_before() -> None:
     index = open_index(load_knowledge(), load_encoder())
 
     def right(use: bool) -> int:
-        calibration = None if use else Calibration(index.calibration.dense_weight, 0.0, 0.0)
+        calibration = None if use else Calibration(index.calibration.dense_weight, context_weight=0.0)
         hits = 0
         for item in follow_ups("test"):
             scores = index.score(

@@ -96,6 +96,7 @@ def evaluate_retrieval(
         "scorers": {scorer: _ranking(index, sought, found[scorer]) for scorer in SCORERS},
         "calibration": {
             "dense_weight": index.calibration.dense_weight,
+            "set_weight": index.calibration.set_weight,
             "context_weight": index.calibration.context_weight,
             "context_pivot": index.calibration.context_pivot,
         },
@@ -118,7 +119,7 @@ def _lines(knowledge: Knowledge, index: Index) -> list[tuple[str, str, Sequence[
         lines, remedy = _last_part(index, dataset), "대화를 더 가져와 주세요."
     else:
         lines = [(text, source, ()) for text, source in knowledge.held_out("test")]
-        lines = lines or [(text, source, (row,)) for text, source, row in leave_one_out(knowledge.entries)]
+        lines = lines or leave_one_out(knowledge.entries)
         remedy = "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
     if not lines:
         raise ChatbotError(f"{knowledge.name}: 잴 수 있는 질문이 없어요. {remedy}")
@@ -151,8 +152,7 @@ def _find(index: Index, sought: Sequence[Sought], scorer: Scorer) -> Found:
     rows = np.empty(len(sought), dtype=int)
     ranks = np.empty(len(sought), dtype=int)
     for number, line in enumerate(sought):
-        scores = index.score(line.near, scorer)
-        scores[list(line.left_out)] = -np.inf
+        scores = index.score(line.near, scorer, left_out=line.left_out)
         rows[number] = scores.argmax()
         tops[number] = scores[rows[number]]
         best = np.maximum.reduceat(scores[together], starts)
