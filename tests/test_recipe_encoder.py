@@ -28,7 +28,7 @@ from training.batches import Batches, tokenised_lines
 from training.corpora import parakqc_split, paraphrase_sets, pretraining_lines, sample_pairs
 from training.noise import noisy
 from training.recipes import encoder as recipe_module
-from training.recipes.contrast import with_near_others
+from training.recipes.contrast import ProxySoftmax
 from training.recipes.steps import Job
 
 SMOKE = recipe_module.SIZES["smoke"]
@@ -48,7 +48,7 @@ def test_what_must_stay_unseen_stays_unseen(corpora: Path) -> None:
     training, held_out = parakqc_split(corpora, 5, 1)
     assert len(held_out) == 5 and not {s["set_id"] for s in training} & {s["set_id"] for s in held_out}
     assert parakqc_split(corpora, 5, 1)[1] == held_out and parakqc_split(corpora, 5, 2)[1] != held_out
-    sets = paraphrase_sets(corpora, ROOT / "data" / "qa", 5, 1)
+    sets = paraphrase_sets(corpora, ROOT / "data", 5, 1)
     seen = {squeeze(text) for group in sets for text in group.sentences}
     unseen = {squeeze(text) for row in held_out for text in row["sents"]}
     knowledge = load_knowledge()
@@ -67,14 +67,23 @@ def test_a_share_of_the_sets_gives_a_pair() -> None:
     assert 60 < len(sample_pairs(groups, {"x": 0.25}, seed=1)) < 140
 
 
-def test_hard_negatives_are_near_and_of_another_set() -> None:
+def test_texts_are_told_apart_by_one_vector_for_each_set() -> None:
     model = SentenceTransformer(str(shipped_encoder()), device="cpu").float()
-    sets = [("배고파", "배가 고프다"), ("배불러", "배가 부르다"), ("시험 망했어", "시험을 망쳤다")]
-    pairs = [("배고파", "배가 고프다"), ("배불러", "배가 부르다"), ("시험 망했어", "시험을 망쳤다")] * 5
-    drawn = with_near_others(model, pairs, sets, 2, random.Random(1))
-    assert [(a, b) for a, b, _ in drawn] == pairs
-    assert {other for anchor, _, other in drawn if anchor == "배고파"} == set(sets[1])
-    assert {other for anchor, _, other in drawn if anchor == "배불러"} == set(sets[0])
+    texts = [("배고파", 0), ("배가 고프다", 0), ("시험 망했어", 1), ("시험을 망쳤다", 1)]
+    loss = ProxySoftmax(model, texts, scale=20)
+    said = model.preprocess([text for text, _ in texts])
+    labels = torch.tensor([number for _, number in texts])
+    first = loss([said], labels)
+    means = torch.tensor(model.encode([text for text, _ in texts])).view(2, 2, -1).mean(dim=1)
+    torch.testing.assert_close(
+        loss.proxies.data, torch.nn.functional.normalize(means, dim=1), atol=1e-4, rtol=0
+    )
+    assert 0 < first < loss([said], 1 - labels)
+    first.backward()
+    assert loss.proxies.grad is not None and loss.proxies.grad.abs().sum() > 0
+    with torch.no_grad():
+        loss.proxies.copy_(-loss.proxies)
+    assert loss([said], labels) > first  # learnt from here on, not counted again
 
 
 def test_our_graded_pairs_are_scored_beside_those_of_the_corpora(corpora: Path, tmp_path: Path) -> None:

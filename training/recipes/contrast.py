@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 
 from chatbot.models.checkpoint import describe, new_checkpoint
 from training.recipes.steps import open_to_all
@@ -17,8 +16,7 @@ from training.trainer import common_arguments, last_checkpoint
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_TOGETHER = 1024  # texts whose neighbours are sought at a time
-_REPRESENTATIVES = 6  # texts of a set that may be another's negative
+_PROXY_RATE = 3e-3  # learning rate of the vectors that stand for sets: each is met but a few times
 
 
 def export_encoder(trained: Path, out: Path, kind: str) -> None:
@@ -35,35 +33,50 @@ def export_encoder(trained: Path, out: Path, kind: str) -> None:
     open_to_all(out)
 
 
-def with_near_others(
-    model: SentenceTransformer,
-    pairs: Sequence[tuple[str, str]],
-    sets: Sequence[Sequence[str]],
-    count: int,
-    rng: random.Random,
-) -> list[tuple[str, str, str]]:
-    """Return pairs from some sets, each with a text of another set that the model finds near it.
+class ProxySoftmax(torch.nn.Module):
+    """Softmax over one learnt vector per set of texts: which set is this text of?
 
-    It is one of the ``count`` nearest to the first: a hard negative. Looked for among the sets that the pairs
-    come from, of each set the first few texts.
+    Every other set is a negative at every step, not only those that a batch happens to hold (proxies,
+    Movshovitz-Attias et al. 2017, arXiv:1703.07464; on the unit sphere as NormFace, Wang et al. 2017,
+    arXiv:1704.06369). The vectors start as the means of their texts, taken at the first step, also where a
+    checkpoint is gone on with: none are saved.
+
+    Args:
+        model: what is trained.
+        texts: the texts, each with the number of its set, from 0 on.
+        scale: of the cosines.
     """
-    owner = {text: number for number, texts in enumerate(sets) for text in texts}
-    asked = list(dict.fromkeys(anchor for anchor, _ in pairs))
-    drawn = dict.fromkeys(owner[anchor] for anchor in asked)
-    texts = [text for number in drawn for text in sets[number][:_REPRESENTATIVES]]
-    owners = np.array([owner[text] for text in texts])
-    unique = list(dict.fromkeys([*asked, *texts]))
-    vectors = model.encode(unique, batch_size=256, show_progress_bar=False, convert_to_numpy=True)
-    row = {text: number for number, text in enumerate(unique)}
-    others = vectors[[row[text] for text in texts]]
-    near: dict[str, np.ndarray] = {}
-    for start in range(0, len(asked), _TOGETHER):
-        part = asked[start : start + _TOGETHER]
-        cosines = vectors[[row[text] for text in part]] @ others.T
-        cosines[np.array([owner[text] for text in part])[:, None] == owners] = -1.0
-        nearest = np.argpartition(-cosines, min(count, len(texts) - 1), axis=1)[:, :count]
-        near |= dict(zip(part, nearest, strict=True))
-    return [(anchor, positive, texts[rng.choice(near[anchor])]) for anchor, positive in pairs]
+
+    def __init__(self, model: SentenceTransformer, texts: Sequence[tuple[str, int]], scale: float) -> None:
+        super().__init__()
+        self.model, self.scale = model, scale
+        self._texts = texts
+        sets = 1 + max(number for _, number in texts)
+        width = model.get_embedding_dimension() or 0
+        self.proxies = torch.nn.Parameter(torch.zeros(sets, width, device=model.device))
+
+    def forward(
+        self, sentence_features: Sequence[dict[str, torch.Tensor]], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of a batch of texts, ``labels`` the numbers of their sets."""
+        if self._texts:
+            self._count()
+        vectors = self.model(sentence_features[0])["sentence_embedding"]
+        cosines = vectors @ torch.nn.functional.normalize(self.proxies, dim=1).T
+        return torch.nn.functional.cross_entropy(self.scale * cosines, labels)
+
+    def _count(self) -> None:
+        said, numbers = zip(*self._texts, strict=True)
+        vectors = self.model.encode(
+            list(said), batch_size=256, show_progress_bar=False, convert_to_tensor=True
+        )
+        with torch.no_grad():
+            sums = torch.zeros_like(self.proxies).index_add_(
+                0, torch.tensor(numbers, device=self.proxies.device), vectors.to(self.proxies)
+            )
+            self.proxies.copy_(torch.nn.functional.normalize(sums, dim=1))
+        self.model.train()
+        self._texts = ()
 
 
 def train_by_contrast(
@@ -72,7 +85,7 @@ def train_by_contrast(
     scored: Sequence[tuple[str, str, float]],
     state: Path,
     *,
-    contrasted: Sequence[tuple[str, str, str]] = (),
+    labelled: Sequence[tuple[str, int]] = (),
     device: str,
     seed: int,
     batch: int,
@@ -83,10 +96,10 @@ def train_by_contrast(
     """Train ``model`` once through all, in place, and return the steps it took.
 
     Of ``pairs`` the second is to be found among a batch's (multiple negatives ranking, Henderson et al.
-    2017, arXiv:1705.00652, cosines times ``scale``), of ``contrasted`` among a batch's second and third;
-    those of ``scored`` are to be the nearer the higher the score (CoSENT, Su 2022). A checkpoint in ``state``
-    is gone on with; one is saved there every ``save_every`` steps and removed, with the folder that
-    ``state`` lies in, at the end.
+    2017, arXiv:1705.00652, cosines times ``scale``); texts of ``labelled`` are told apart by the number of
+    their set (:class:`ProxySoftmax`); those of ``scored`` are to be the nearer the higher the score (CoSENT,
+    Su 2022). A checkpoint in ``state`` is gone on with; one is saved there every ``save_every`` steps and
+    removed, with the folder that ``state`` lies in, at the end.
     """
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -96,6 +109,12 @@ def train_by_contrast(
         MultiDatasetBatchSamplers,
     )
 
+    losses: dict[str, torch.nn.Module] = {
+        "pairs": MultipleNegativesRankingLoss(model, scale=scale),
+        "scored": CoSENTLoss(model),
+    }
+    if labelled:
+        losses["labelled"] = ProxySoftmax(model, list(dict.fromkeys(labelled)), scale)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -103,6 +122,7 @@ def train_by_contrast(
             num_train_epochs=1,
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
+            learning_rate_mapping={"proxies": _PROXY_RATE} if labelled else {},
             warmup_steps=0.1,
             batch_sampler=BatchSamplers.NO_DUPLICATES,
             multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
@@ -112,16 +132,12 @@ def train_by_contrast(
             name: Dataset.from_dict(dict(zip(columns, zip(*rows, strict=True), strict=True)))
             for name, columns, rows in (
                 ("pairs", ("anchor", "positive"), pairs),
-                ("contrasted", ("anchor", "positive", "negative"), contrasted),
+                ("labelled", ("sentence", "label"), labelled),
                 ("scored", ("sentence1", "sentence2", "score"), scored),
             )
             if rows
         },
-        loss={
-            "pairs": MultipleNegativesRankingLoss(model, scale=scale),
-            "contrasted": MultipleNegativesRankingLoss(model, scale=scale),
-            "scored": CoSENTLoss(model),
-        },
+        loss=losses,
     )
     saved = last_checkpoint(state)
     done = trainer.train(resume_from_checkpoint=str(saved) if saved else None)

@@ -40,7 +40,7 @@ from training.loop import fit, mixed_precision
 from training.masked import masked_lm_loss
 from training.noise import noisy
 from training.recipes import steps as common
-from training.recipes.contrast import export_encoder, train_by_contrast, with_near_others
+from training.recipes.contrast import export_encoder, train_by_contrast
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, recipe_app
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ MIXTURE: Mapping[str, float] = {
     "docs_ms_human": 0.05,
 }
 # How many pairs a paraphrase set of each source gives per epoch.
-PAIRS_PER_SET: Mapping[str, float] = {"parakqc": 8, "stylekqc": 1, "qa": 8, "sae4k_v1": 0.1}
+OWN = ("qa", "listening")  # whose sets are told apart by their texts
+PAIRS_PER_SET: Mapping[str, float] = {"parakqc": 8, "stylekqc": 1, "sae4k_v1": 0.1}
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ class Recipe(common.Recipe):
     temperature_scale: float = 20.0
     max_tokens: int = 48
     noise: float = 0.3
-    hard_negatives: int = 30  # nearest questions of other intents that one is drawn from
-    scored_times: float = 4  # that the scored pairs come in an epoch
+    own_times: float = 1  # that our own texts come in an epoch, told apart by intent and situation
+    scored_times: float = 2  # that the scored pairs do
     # share of the base in what came of it, where there is one (Wortsman et al. 2022, arXiv:2203.05482)
-    averaged: float = 0.5
+    averaged: float = 0.0
     parakqc_held_out: int = 100
 
 
@@ -121,8 +122,8 @@ SIZES = {
     "smoke": Recipe(
         minutes=0.05,
         vocab_size=2000, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=256,
-        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, hard_negatives=3, scored_times=0.05,
-        pairs_per_set={"parakqc": 2, "stylekqc": 1, "qa": 0.3},
+        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, own_times=0.02, scored_times=0.05,
+        pairs_per_set={"parakqc": 2, "stylekqc": 1},
     ),
 }  # fmt: skip
 
@@ -285,7 +286,7 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = sentence_encoder(job).to(device)
     before = {name: weight.clone() for name, weight in model.state_dict().items()} if job.base else {}
-    sets = paraphrase_sets(job.corpora, data_dir() / "qa", recipe.parakqc_held_out, recipe.seed)
+    sets = paraphrase_sets(job.corpora, data_dir(), recipe.parakqc_held_out, recipe.seed)
     # What a base has been through before is a fact about the weights, too.
     known: dict[str, Any] = read_description(job.base) if job.base else {"pretraining": job.facts("pretrain")}
     earlier = known.get("contrast", [])
@@ -295,17 +296,14 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     def typed(text: str) -> str:
         return noisy(text, rng) if rng.random() < recipe.noise else text
 
-    own = [group for group in sets if group.source == "qa"]
-    others = [group for group in sets if group.source != "qa"]
+    own = [group.sentences for group in sets if group.source in OWN]
+    others = [group for group in sets if group.source not in OWN]
     epochs = range(seed, seed + recipe.contrast_epochs)
     pairs = [
         (typed(a), typed(b)) for epoch in epochs for a, b in sample_pairs(others, recipe.pairs_per_set, epoch)
     ]
-    # Questions of two intents are often much alike: those are what there is to tell apart.
-    drawn = [pair for epoch in epochs for pair in sample_pairs(own, recipe.pairs_per_set, epoch)]
-    wordings = [group.sentences for group in own]
-    found = with_near_others(model, drawn, wordings, recipe.hard_negatives, rng)
-    contrasted = [(typed(a), typed(b), typed(other)) for a, b, other in found]
+    told = [(text, number) for number, texts in enumerate(own) for text in texts]
+    labelled = [(typed(t), number) for _ in epochs for t, number in weighed(told, recipe.own_times, rng)]
     scores = scored_pairs(job.corpora, data_dir() / "similarity")
     scored = [
         (typed(a), typed(b), score)
@@ -313,7 +311,7 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
         for a, b, score in weighed(scores, recipe.scored_times, rng)
     ]
     steps = train_by_contrast(
-        model, pairs, scored, job.work / "contrast-state" / job.identity, contrasted=contrasted,
+        model, pairs, scored, job.work / "contrast-state" / job.identity, labelled=labelled,
         device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,
         learning_rate=recipe.contrast_learning_rate, save_every=SAVE_STEPS,
     )  # fmt: skip
@@ -325,7 +323,8 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
     facts = {
         "steps": steps,
-        "pairs": len(pairs) + len(contrasted),
+        "pairs": len(pairs),
+        "labelled": len(labelled),
         "scored": len(scored),
         "epochs": recipe.contrast_epochs,
     }
@@ -400,15 +399,17 @@ def _reads_text(recipe: Recipe) -> Layout:
 
 _CONTRAST = (
     "contrast_batch", "contrast_learning_rate", "contrast_epochs", "pairs_per_set", "temperature_scale",
-    "max_tokens", "noise", "hard_negatives", "scored_times", "averaged", "parakqc_held_out",
+    "max_tokens", "noise", "own_times", "scored_times", "averaged", "parakqc_held_out",
 )  # fmt: skip
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text, from_nothing=True),
     Step("embed", embed, corpora=_reads_text, from_nothing=True),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text, from_nothing=True),
-    Step("contrast", contrast, _CONTRAST, corpora=lambda recipe: PAIRS, data=("qa", "similarity")),
+    Step(
+        "contrast", contrast, _CONTRAST, corpora=lambda recipe: PAIRS, data=("qa", "listening", "similarity")
+    ),
     Step("export", export, ships=True),
-    Step("card", card, corpora=lambda recipe: MEASURED, data=("qa", "dialogues", "eval")),
+    Step("card", card, corpora=lambda recipe: MEASURED, data=("qa", "dialogues", "listening", "eval")),
 ]
 app = recipe_app("encoder", SIZES, STEPS, "함께 나가는 작은 한국어 문장 인코더를 처음부터 만들기.")
 
