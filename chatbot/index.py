@@ -1,6 +1,6 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, their fusion, and calibration.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 8 bits, the
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 7 bits, the
 other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
 this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
 match is no match.
@@ -36,6 +36,7 @@ _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _SET_GRID = np.linspace(0.0, 0.8, 9)
 _CONTEXT_GRID = np.linspace(0.0, 1.5, 16)
 _PIVOT_GRID = np.linspace(0.0, 0.9, 10)
+_STEPS = 63  # of a vector's largest element: 7 bits, since the eighth would cost 4 MB and change nothing
 _VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
 _LEAST_COHESION = 1e-3  # of a set without a single known n-gram
 _TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
@@ -335,9 +336,9 @@ class Index:
 def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
     """Return vectors in whole steps, int8, and the length of a step of each: a quarter of the size.
 
-    Cosines are kept to three digits. What was packed before comes out the same.
+    Cosines are kept to some thousandths. What was packed before comes out the same.
     """
-    scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / 127
+    scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / _STEPS
     safe = np.where(scales > 0, scales, 1.0)[:, None]
     return np.round(vectors / safe).astype(np.int8), scales
 

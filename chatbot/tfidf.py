@@ -21,7 +21,7 @@ from chatbot.resources import write_private
 
 _SPACES = re.compile(r"\s\s+")
 _DAMPED = 1 + np.log(np.maximum(np.arange(256, dtype=np.float32), 1))  # what a count is worth
-_ARRAYS = ("starts", "rows", "counts", "idf")
+_ARRAYS = ("starts", "steps", "counts", "idf")
 
 
 def char_ngrams(text: str, longest: int = 3) -> list[str]:
@@ -120,15 +120,18 @@ class Tfidf:
 
     def save(self, folder: Path, prefix: str) -> None:
         """Write the arrays, and the n-grams once per folder."""
-        for name in _ARRAYS:
-            np.save(folder / f"{prefix}-{name}.npy", getattr(self, name))
+        # From one row to the next it is a short way: small numbers pack well.
+        steps = np.diff(self.rows, prepend=np.int32(0))
+        arrays: tuple[npt.NDArray, ...] = (self.starts, steps, self.counts, self.idf)
+        for name, array in zip(_ARRAYS, arrays, strict=True):
+            np.save(folder / f"{prefix}-{name}.npy", array)
         write_private(folder / "terms.json", json.dumps(list(self.terms), ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path, prefix: str, size: int, terms: dict[str, int]) -> Tfidf:
-        """Open what :meth:`save` wrote, memory-mapped."""
-        arrays = {name: mapped(folder / f"{prefix}-{name}.npy") for name in _ARRAYS}
-        return cls(terms, size=size, **arrays)
+        """Open what :meth:`save` wrote."""
+        starts, steps, counts, idf = (mapped(folder / f"{prefix}-{name}.npy") for name in _ARRAYS)
+        return cls(terms, idf, starts, np.cumsum(steps, dtype=np.int32), counts, size)
 
 
 def mapped(path: Path) -> npt.NDArray:

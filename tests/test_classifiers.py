@@ -82,7 +82,7 @@ def test_a_damaged_file_is_as_good_as_none(elsewhere: Path, damaged: bytes) -> N
 def test_the_decision_trusts_patterns_as_far_as_lines_they_were_not_made_with_show() -> None:
     rng = np.random.default_rng(0)
     danger = np.arange(2000) % 2 == 0
-    odds = np.where(danger, 1.0, -1.0) + rng.normal(size=2000)
+    odds = np.where(danger, 2.0, -2.0) + rng.normal(size=2000)
     dev = np.arange(2000) >= 1500
     good = danger & (rng.random(2000) < 0.5)
     useless = rng.random(2000) < 0.3
@@ -93,6 +93,18 @@ def test_the_decision_trusts_patterns_as_far_as_lines_they_were_not_made_with_sh
         passed = (odds + evidence * matched) > threshold
         assert passed[~danger].mean() <= recipe.MAX_ALARMS + 0.002
         assert passed[~danger & dev].mean() <= recipe.MAX_ALARMS + 0.002
+
+
+def test_people_in_need_are_found_even_at_the_price_of_alarms() -> None:
+    rng = np.random.default_rng(1)
+    danger = np.arange(2000) % 2 == 0
+    odds = np.where(danger, 0.5, -0.5) + rng.normal(size=2000)
+    never = np.zeros(2000, dtype=bool)
+    dev = np.arange(2000) >= 1000
+    _, threshold = recipe.decide(odds, never, danger, dev)
+    found = odds > threshold
+    assert found[danger & dev].mean() >= recipe.MIN_RECALL
+    assert found[~danger].mean() > recipe.MAX_ALARMS
 
 
 def test_the_likeliest_danger_is_named() -> None:

@@ -69,7 +69,7 @@ def test_cache_is_rebuilt_when_data_or_encoder_change(own: Knowledge) -> None:
     assert index_key(own, encoder) != key
 
 
-@pytest.mark.parametrize("damage", ["index.json", "dense.npy", "terms.json", "tfidf-rows.npy"])
+@pytest.mark.parametrize("damage", ["index.json", "dense.npy", "terms.json", "tfidf-steps.npy"])
 def test_a_damaged_cache_is_built_anew(own: Knowledge, home: Path, damage: str) -> None:
     encoder = Counting()
     open_index(own, encoder)

@@ -35,5 +35,7 @@ def test_saved_and_opened_it_is_the_same(tmp_path: Path) -> None:
     fitted = Tfidf.fit(["비가 와요", "눈이 와요"])
     fitted.save(tmp_path, "x")
     opened = Tfidf.load(tmp_path, "x", 2, load_terms(tmp_path))
-    assert isinstance(opened.rows.base, np.memmap)
+    np.testing.assert_array_equal(opened.rows, fitted.rows)
+    np.testing.assert_array_equal(opened.weights, fitted.weights)
+    assert isinstance(opened.starts.base, np.memmap)
     np.testing.assert_array_equal(opened.similarities("비가 와"), fitted.similarities("비가 와"))

@@ -238,7 +238,7 @@ class HybridBackend(Backend):
         return [
             [
                 Proposal("plain", entry.answers.in_style(one.style)[0], score, entry.question)
-                for score, entry in one.plain[:count]
+                for score, entry in one_an_answer(one.plain, count)
             ]
             for one in found
         ]

@@ -43,9 +43,9 @@ _WRONG_STYLE = 0.15
 _FAR_BETTER = 0.3
 # What somebody took the trouble to teach wins against what shipped and matches a little better.
 _TAUGHT = 0.1
-# A listener's plain reply fits more than its own line: it may match so much worse than a question (LOG.md),
-_FITS_MORE = 0.05
-# unless the question is nearly in the same words: its answers are several, and the listener's is one.
+# A listener's plain reply fits more than its own line: it is said so far below the floor, too (LOG.md),
+_FITS_MORE = 0.15
+# unless a question is nearly in the same words: its answers are several, and the listener's are few.
 _SAME_WORDS = 0.9
 # What a reply takes up of its own line and nobody said here costs so much, a pair of syllables.
 _UNSAID, _UNSAID_AT_MOST = 0.015, 3
@@ -86,7 +86,7 @@ class Found:
 class RetrievalBackend(Backend):
     """Answers with the nearest of its questions, or says that it does not know.
 
-    Over the shipped set it gives a listener's plain reply where a line of theirs is about as near as any
+    Over the shipped set it gives a listener's plain reply where a line of theirs is nearer than any
     question and no question is in nearly the same words. Over a personal dataset it answers as the
     person imitated, and falls back to the shipped set where nothing of theirs is near enough; ``speaker`` is
     who gave the last answer, ``None`` the bot itself, and ``speakers`` who gave each of the last batch.
@@ -199,7 +199,8 @@ class RetrievalBackend(Backend):
         own = nearest.context or nearest in self.taught.entries
         if not self._listens or (found.known and own) or found.score >= _SAME_WORDS:
             return False
-        return bool(found.plain) and found.plain[0][0] >= max(found.score, found.floor) - _FITS_MORE
+        least = max(found.score, found.floor - _FITS_MORE)
+        return bool(found.plain) and found.plain[0][0] >= least
 
     def admission(self, conversation: Conversation, found: Found) -> str:
         """Return how the bot says that it does not know, with the closest questions it does."""
@@ -244,7 +245,7 @@ class RetrievalBackend(Backend):
         suited = []
         for score, entry in ranked:
             if entry.answers.has_style(style):
-                alone = self._lines[entry.answers.source] == 1
+                alone = self._lines[entry.answers.source] <= 1
                 suited.append((score - _unsaid(query.text, entry, style) if alone else score, entry))
         return sorted(suited, key=lambda pair: -pair[0])
 

@@ -44,6 +44,7 @@ NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without
 ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
 SMOKE = 40  # of so many lines one, at the smallest size
 MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, since dev is small
+MIN_RECALL = 0.95  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
 
 Line = tuple[str, str]  # text, label
 
@@ -127,7 +128,8 @@ def decide(
     """Return how much a matching pattern adds to the log-odds, and the threshold of an alarm.
 
     The patterns were made with dev lines, which would trust them too much: the others say how far
-    they go. The threshold lets at most ``MAX_ALARMS`` of the look-alikes pass, of all and of dev alone.
+    they go. The threshold lets at most ``MAX_ALARMS`` of the look-alikes pass, of all and of dev alone,
+    unless fewer than ``MIN_RECALL`` of dev's people in need were found by it.
     """
     weights = LogisticRegression(C=100).fit(np.c_[odds, matched][~dev], danger[~dev]).coef_[0]
     evidence = max(0.0, float(weights[1] / weights[0]))
@@ -135,7 +137,8 @@ def decide(
     limits = [
         np.quantile(scores[~danger & which], 1 - MAX_ALARMS, method="higher") for which in (dev | ~dev, dev)
     ]
-    return evidence, float(max(limits))
+    found = np.quantile(scores[danger & dev], 1 - MIN_RECALL, method="lower")
+    return evidence, float(min(max(limits), np.nextafter(found, -np.inf)))
 
 
 def judged_unseen(

@@ -100,13 +100,13 @@ class Recipe(common.Recipe):
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
     wordings: int = 2  # questions of an intent in an epoch, others in every one
-    lines: int = 4  # of a situation in an epoch, that a listener replies to
+    lines: int = 3  # of a situation in an epoch, that a listener replies to
     # then our own again, learning from the replies alone: what to say to what was said
     reply_epochs: float = 0.5
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_epochs: int = 1
     shots_pairs: float = 0.02
-    shots_listening: float = 0.25
+    shots_listening: float = 0.1
     sampling_temperature: float = 0.3
 
 
