@@ -1,22 +1,27 @@
 """Build hook: make the search index of the shipped questions, so that a first reply is quick.
 
-The index is a generated file: it lies in ``data/index`` (not in git) and goes into the wheel.
+The index is a generated file: it lies in ``data/index`` (not in git) and goes into the wheel with the rest of
+``data``, but for what only training needs.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+# Runs as its int8 graph everywhere; the weights in float16 are what training goes on from.
+TRAINING_ONLY = Path("data", "models", "reranker", "model.safetensors")
+
 
 class IndexHook(BuildHookInterface):
-    """Builds ``data/index`` before a wheel or an editable install is made."""
+    """Builds ``data/index`` before a wheel or an editable install is made, and adds ``data`` to it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the index unless it is there already."""
+        """Build the index unless it is there already, and name the files that go in."""
         if self.target_name != "wheel":
             return
         sys.path.insert(0, self.root)
@@ -39,3 +44,8 @@ class IndexHook(BuildHookInterface):
                 Index.build(knowledge, encoder).save(folder / key)
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
+        root = Path(self.root)
+        files = (path.relative_to(root) for path in (root / "data").rglob("*") if path.is_file())
+        build_data["force_include"] |= {
+            str(root / path): f"chatbot/{path.as_posix()}" for path in files if path != TRAINING_ONLY
+        }

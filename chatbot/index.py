@@ -30,7 +30,7 @@ Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
 
-FORMAT = 5
+FORMAT = 6
 # Weights to try: dense against TF-IDF, all wordings against the nearest, the turn before against the words.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _SET_GRID = np.linspace(0.0, 0.8, 9)
@@ -66,6 +66,10 @@ class Calibration:
     def floor(self, scorer: Scorer) -> float:
         """Return the floor of a scorer; 0 where nothing could be fitted."""
         return (self.floors or {}).get(scorer, 0.0)
+
+    def share(self, scorer: Scorer) -> float:
+        """Return the share of the dense cosine in a scorer's."""
+        return {"fused": self.dense_weight, "dense": 1.0, "tfidf": 0.0}[scorer]
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class Index:
 
     @classmethod
     def build(cls, knowledge: Knowledge, encoder: Encoder, progress: Progress | None = None) -> Index:
-        """Encode every entry and fit the calibration on development data."""
+        """Encode every entry and fit the calibration on development data, where it is to have its own."""
         entries = knowledge.entries
         questions = [e.question for e in entries]
         contexts = [normalise(e.context) for e in entries if e.context]
@@ -184,7 +188,8 @@ class Index:
             strangeness(questions),
             Calibration(),
         )
-        index.calibration = calibrate(index, knowledge)
+        if not knowledge.beside:
+            index.calibration = calibrate(index, knowledge)
         return index
 
     def beside(self, entries: Sequence[Entry]) -> Index:
@@ -251,7 +256,17 @@ class Index:
         as not there, their score is minus infinity.
         """
         fitted = calibration or self.calibration
-        weight = {"fused": fitted.dense_weight, "dense": 1.0, "tfidf": 0.0}[scorer]
+        own = self._own_scores(found, scorer, fitted, left_out)
+        bonus = fitted.context_weight * (_before(found, scorer, fitted) - fitted.context_pivot)
+        scores = np.where(self.has_context, own + bonus, own).astype(np.float32)
+        scores[list(left_out)] = -np.inf
+        return scores
+
+    def _own_scores(
+        self, found: Similarities, scorer: Scorer, fitted: Calibration, left_out: Sequence[int] = ()
+    ) -> Scores:
+        """Return the scores for what was said itself, without what was said before."""
+        weight = fitted.share(scorer)
         own = weight * found.dense + (1 - weight) * found.tfidf
         if fitted.set_weight and scorer != "tfidf":
             dense_sets, tfidf_sets = found.dense_sets, found.tfidf_sets
@@ -260,13 +275,8 @@ class Index:
                 tfidf_sets = self.sets.near(1, found.tfidf, left_out)
             sets = weight * dense_sets + (1 - weight) * tfidf_sets
             other_words = own < _VERY_WORDS  # in an entry's very words nothing else needs to be asked
-            own += fitted.set_weight * other_words * (sets[self.sets.member] - own)
-        own -= fitted.unknown_weight * np.maximum(found.strangeness - self.strangeness, 0)
-        before = weight * found.context_dense + (1 - weight) * found.context_tfidf
-        bonus = fitted.context_weight * (before - fitted.context_pivot)
-        scores = np.where(self.has_context, own + bonus, own).astype(np.float32)
-        scores[list(left_out)] = -np.inf
-        return scores
+            own += fitted.set_weight * other_words * (np.minimum(sets, 1)[self.sets.member] - own)
+        return own - fitted.unknown_weight * np.maximum(found.strangeness - self.strangeness, 0)
 
     def best(
         self,
@@ -331,6 +341,12 @@ class Index:
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
+
+
+def _before(found: Similarities, scorer: Scorer, fitted: Calibration) -> Scores:
+    """Return how near what was said before is to the context of each entry."""
+    weight = fitted.share(scorer)
+    return weight * found.context_dense + (1 - weight) * found.context_tfidf
 
 
 def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
@@ -468,8 +484,7 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
     ]
     if not items:
         return fitted
-    followed = [(index.compare(text, before), source) for text, before, source in items]
-    alone_found = [(index.compare(text, before), source) for text, before, source in alone]
+    followed, apart = ([_Rivals.of(index, fitted, *line) for line in lines] for lines in (items, alone))
     best = (-1.0, fitted)
     for weight in _CONTEXT_GRID:
         for pivot in _PIVOT_GRID:
@@ -477,12 +492,44 @@ def _fit_context(index: Index, fitted: Calibration, own: list[tuple[str, str]]) 
                 fitted, context_weight=round(float(weight), 3), context_pivot=round(float(pivot), 3)
             )
             together = sum(
-                sum(index.best(f, "fused", tried)[1] == source for f, source in lines) / max(len(lines), 1)
-                for lines in (followed, alone_found)
+                sum(rivals.right(tried) for rivals in lines) / max(len(lines), 1)
+                for lines in (followed, apart)
             )
             if together > best[0]:
                 best = (together, tried)
     return best[1]
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """What may answer a line: the best entry that stands alone, and all that have a context.
+
+    ``alone`` is that entry's score and whether it is right; ``own``, ``before`` and ``wanted`` are the scores
+    of the others for the line itself, those for what was said before it, and whether they are right.
+    """
+
+    alone: tuple[float, bool]
+    own: Scores
+    before: Scores
+    wanted: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, index: Index, fitted: Calibration, text: str, before: str, source: str) -> _Rivals:
+        """Look up a line and what was said before it; ``source`` has the right answer."""
+        found = index.compare(text, before)
+        own = index._own_scores(found, "fused", fitted)
+        rows = np.flatnonzero(index.has_context)
+        top = int(np.where(index.has_context, -np.inf, own).argmax())
+        wanted = np.array([index.entries[int(i)].answers.source == source for i in rows], dtype=np.bool_)
+        alone = (float(own[top]), index.entries[top].answers.source == source)
+        return cls(alone, own[rows], _before(found, "fused", fitted)[rows], wanted)
+
+    def right(self, fitted: Calibration) -> bool:
+        """Tell whether the right one wins."""
+        scores = self.own + fitted.context_weight * (self.before - fitted.context_pivot)
+        top = int(scores.argmax())
+        score, right = self.alone
+        return bool(self.wanted[top]) if scores[top] > score else right
 
 
 def _fit_unknown(

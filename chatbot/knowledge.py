@@ -81,6 +81,7 @@ class Knowledge:
 
     ``speaker`` is the person whose answers these are, ``None``: the bot's own. ``held_back`` are rows of
     entries that stand for what nobody has said yet: the validation split of a personal dataset.
+    ``beside``: they are always looked up beside another knowledge base, by the weights fitted there.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Knowledge:
     intents: list[Intent] = field(default_factory=list)
     speaker: str | None = None
     held_back: list[int] = field(default_factory=list)
+    beside: bool = False
 
     def held_out(self, half: str) -> list[tuple[str, str]]:
         """Return ``(wording, intent id)`` of the ``"dev"`` or ``"test"`` wordings."""
@@ -186,6 +188,7 @@ def load_listening() -> Knowledge:
     for entry in loaded.entries:
         said.setdefault((entry.context, entry.question), []).append(entry)
     loaded.entries = [_together(entries) for entries in said.values()]
+    loaded.beside = True
     return loaded
 
 

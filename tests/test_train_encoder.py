@@ -469,4 +469,4 @@ def test_json_is_all_there_is_on_standard_output(run: Run, klue: Path, data: str
     assert json.loads(done.stdout)["after"]["pairs_mrr"] and done.returncode == 0
     assert "talk-encoder" in done.stderr and "WARNING" not in done.stderr
     asked = run("ask", "커피 바다 어때?", "--data", data, "--encoder", "talk-encoder")
-    assert asked.returncode == 0 and "여행 친구 좋아해" in asked.stdout
+    assert asked.returncode == 0 and asked.stdout.split()[-1:] == ["좋아해"]

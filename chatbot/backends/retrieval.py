@@ -36,7 +36,7 @@ _HANGUL = re.compile("[가-힣]+")
 
 KEPT_CANDIDATES = 5
 OFFERED = 2  # questions named when the bot does not know
-_RANKED = 50  # entries looked at more closely
+_RANKED = 200  # entries looked at more closely: the wordings of a set come together
 # An entry that can only answer in the other speech level must match this much better.
 _WRONG_STYLE = 0.15
 # So much better must the shipped set match to speak instead of the person imitated.
@@ -117,9 +117,9 @@ class RetrievalBackend(Backend):
         self.fallback = None
         if self.knowledge.speaker:
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
-        if encoder:  # its index may have to be built: now, and not in the middle of a talk
-            self.listening = self._open_listening(progress)
         self._listens = data is None  # who brings pairs of their own wants to hear those
+        if encoder and self._listens:  # its index may have to be built: now, not in the middle of a talk
+            self.listening = self._open_listening(progress)
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
         self.taught = self.index.beside(load_taught().entries)

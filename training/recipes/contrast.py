@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from chatbot.models.checkpoint import describe, new_checkpoint
 from training.recipes.steps import open_to_all
@@ -16,6 +18,7 @@ from training.trainer import common_arguments, last_checkpoint
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+_PROXIES = "proxies.pt"
 _PROXY_RATE = 3e-3  # learning rate of the vectors that stand for sets: each is met but a few times
 
 
@@ -38,8 +41,7 @@ class ProxySoftmax(torch.nn.Module):
 
     Every other set is a negative at every step, not only those that a batch happens to hold (proxies,
     Movshovitz-Attias et al. 2017, arXiv:1703.07464; on the unit sphere as NormFace, Wang et al. 2017,
-    arXiv:1704.06369). The vectors start as the means of their texts, taken at the first step, also where a
-    checkpoint is gone on with: none are saved.
+    arXiv:1704.06369). The vectors start as the means of their texts, taken at the first step.
 
     Args:
         model: what is trained.
@@ -65,6 +67,17 @@ class ProxySoftmax(torch.nn.Module):
         cosines = vectors @ torch.nn.functional.normalize(self.proxies, dim=1).T
         return torch.nn.functional.cross_entropy(self.scale * cosines, labels)
 
+    def save(self, folder: Path) -> None:
+        """Write the vectors beside the model's checkpoint in ``folder``."""
+        torch.save(self.proxies.data, folder / _PROXIES)
+
+    def load(self, folder: Path) -> None:
+        """Go on with the vectors of a checkpoint; one that was cut off before they were written has none."""
+        with suppress(OSError):
+            saved = torch.load(folder / _PROXIES, weights_only=True, map_location=self.proxies.device)
+            self.proxies.data.copy_(saved)
+            self._texts = ()
+
     def _count(self) -> None:
         said, numbers = zip(*self._texts, strict=True)
         vectors = self.model.encode(
@@ -77,6 +90,19 @@ class ProxySoftmax(torch.nn.Module):
             self.proxies.copy_(torch.nn.functional.normalize(sums, dim=1))
         self.model.train()
         self._texts = ()
+
+
+class _SavesProxies(TrainerCallback):
+    """Has the vectors of a :class:`ProxySoftmax` in every checkpoint: the trainer saves the model alone."""
+
+    def __init__(self, loss: ProxySoftmax) -> None:
+        self._loss = loss
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Add them to the checkpoint that was just written."""
+        self._loss.save(Path(args.output_dir or ".") / f"checkpoint-{state.global_step}")
 
 
 def train_by_contrast(
@@ -113,8 +139,13 @@ def train_by_contrast(
         "pairs": MultipleNegativesRankingLoss(model, scale=scale),
         "scored": CoSENTLoss(model),
     }
+    saved = last_checkpoint(state)
+    callbacks: list[TrainerCallback] = []
     if labelled:
-        losses["labelled"] = ProxySoftmax(model, list(dict.fromkeys(labelled)), scale)
+        losses["labelled"] = sets = ProxySoftmax(model, list(dict.fromkeys(labelled)), scale)
+        callbacks.append(_SavesProxies(sets))
+        if saved:
+            sets.load(saved)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -138,8 +169,8 @@ def train_by_contrast(
             if rows
         },
         loss=losses,
+        callbacks=callbacks,
     )
-    saved = last_checkpoint(state)
     done = trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     rmtree(state.parent)
     return done.global_step

@@ -98,7 +98,7 @@ class Recipe(common.Recipe):
     # and, on scored pairs, CoSENT (Su 2022)
     contrast_batch: int = 96
     contrast_learning_rate: float = 3e-4
-    contrast_epochs: int = 3
+    contrast_epochs: int = 4
     pairs_per_set: Mapping[str, float] = field(default_factory=lambda: PAIRS_PER_SET)
     temperature_scale: float = 20.0
     max_tokens: int = 48
