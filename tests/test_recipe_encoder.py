@@ -120,8 +120,10 @@ def test_one_command_makes_an_encoder_that_finds_answers(
     assert small.encode(["ㅋㅋㅋㅋㅋㅋㅋ"]) == pytest.approx(small.encode(["ㅋㅋㅋ"]))
     described = read_description(out)
     assert described["kind"] == "encoder" and described["metrics"]["qa"]["scorers"]["fused"]["top1"] > 0.1
-    answered = run("ask", "오늘 너무 피곤해", "--encoder", str(out))
-    assert answered.returncode == 0 and answered.stdout.strip()
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n오늘 너무 피곤해,푹 쉬어\n비가 오네,우산 챙겨\n", encoding="utf-8")
+    answered = run("ask", "비가 오네", "--encoder", str(out), "--data", str(pairs))
+    assert answered.returncode == 0 and "우산 챙겨" in answered.stdout
 
     second = recipe_module.contrast(replace(job(corpora, tmp_path / "second"), base=out))
     assert len(second["rounds"]) == 2 and second["pretraining"] == described["pretraining"]

@@ -44,7 +44,7 @@ NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without
 ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
 SMOKE = 40  # of so many lines one, at the smallest size
 MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, since dev is small
-MIN_RECALL = 0.95  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
+MIN_RECALL = 0.97  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
 
 Line = tuple[str, str]  # text, label
 

@@ -102,7 +102,7 @@ class Recipe(common.Recipe):
     wordings: int = 2  # questions of an intent in an epoch, others in every one
     lines: int = 3  # of a situation in an epoch, that a listener replies to
     # then our own again, learning from the replies alone: what to say to what was said
-    reply_epochs: float = 0.5
+    reply_epochs: float = 0.75
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_epochs: int = 1
     shots_pairs: float = 0.02
