@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# Runs as its int8 graph everywhere; the weights in float16 are what training goes on from.
+# The reranker runs as its int8 graph everywhere; its weights in float16 are what training goes on from.
 TRAINING_ONLY = Path("data", "models", "reranker", "model.safetensors")
 
 

@@ -230,7 +230,10 @@ class _Checker:
                 self.problem(place, f"'{text}'이(가) {self.lines[key]}에도 있어요.")
             self.lines[key] = row["id"]
         self.report.count("맞장구치는 말", len(row["questions"]))
-        for style, answers in row["answers"].items():
+        for style in ("polite", "casual"):
+            answers = row["answers"].get(style, [])
+            if not answers:
+                self.problem(place, f"{style} 답이 없어요.")
             for text in answers:
                 self._answer(text, style, place)
                 self.report.count("맞장구")

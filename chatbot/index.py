@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from chatbot.knowledge import Entry, Knowledge, follow_ups, labelled_lines
+from chatbot.knowledge import Answers, Entry, Knowledge, follow_ups, labelled_lines
 from chatbot.models.encoder import Encoder, Progress, Vectors, encode_each
 from chatbot.models.ngram import classifier_path, shipped_classifier
 from chatbot.resources import data_dir, home_dir, private_dir
@@ -30,7 +30,7 @@ Scorer = Literal["fused", "dense", "tfidf"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 Scores = npt.NDArray[np.float32]
 
-FORMAT = 6
+FORMAT = 7
 # Weights to try: dense against TF-IDF, all wordings against the nearest, the turn before against the words.
 _DENSE_GRID = np.linspace(0.2, 0.8, 13)
 _SET_GRID = np.linspace(0.0, 0.8, 9)
@@ -88,6 +88,7 @@ class Similarities:
     context_dense: Scores
     context_tfidf: Scores
     strangeness: float
+    left_out: Sequence[int] = ()  # rows that may not be found and count for no set
 
 
 @dataclass(frozen=True)
@@ -125,27 +126,39 @@ class Sets:
     @classmethod
     def of(cls, entries: Sequence[Entry], dense: Vectors, tfidf: Tfidf) -> Sets:
         """Find the sets of ``entries``, whose vectors and n-grams these are."""
-        numbers: dict[str, int] = {}
-        keys = (f"{i}" if e.context else f"={e.answers.source}" for i, e in enumerate(entries))
+        numbers: dict[int | Answers, int] = {}
+        keys = (i if e.context else e.answers for i, e in enumerate(entries))
         member = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int32)
         sizes = np.bincount(member, minlength=len(numbers)).astype(np.float32)
-        sums = np.zeros((len(numbers), dense.shape[1]), dtype=np.float32)
-        np.add.at(sums, member, dense)
-        together = np.stack([(sums * sums).sum(axis=1), tfidf.squared_sums(member, len(numbers))])
-        return cls(member, sizes, np.maximum(together / sizes**2, _LEAST_COHESION).astype(np.float32))
+        return cls(member, sizes, _cohesion(member, sizes, dense, tfidf))
 
-    def near(self, kind: int, cosines: Scores, left_out: Sequence[int] = ()) -> Scores:
-        """Return how near an utterance is to each set, float32 ``(sets,)``, as if ``left_out`` were in none.
+    def without(self, rows: Sequence[int], entries: Sequence[Entry], dense: Vectors, tfidf: Tfidf) -> Sets:
+        """Return the sets as they are if some rows count for none; the rest as for :meth:`of`."""
+        sizes, cohesion = self.sizes.copy(), self.cohesion.copy()
+        sets = self.member[list(rows)]
+        np.subtract.at(sizes, sets, 1)
+        for number in np.unique(sets[sizes[sets] > 0]):
+            kept = np.setdiff1d(np.flatnonzero(self.member == number), rows)
+            words = tfidf.over([normalise(entries[int(row)].question) for row in kept])
+            one = np.zeros(len(kept), dtype=np.int32)
+            cohesion[:, number] = _cohesion(one, sizes[[number]], dense[kept], words)[:, 0]
+        return replace(self, sizes=sizes, cohesion=cohesion)
 
-        ``cosines`` are those with every entry, of ``kind`` 0 dense, 1 TF-IDF.
+    def near(self, kind: int, cosines: Scores) -> Scores:
+        """Return how near an utterance is to each set, float32 ``(sets,)``; 0 to one without wordings.
+
+        ``cosines`` are those with every entry, 0 for rows that count for none, of ``kind`` 0 dense, 1 TF-IDF.
         """
-        kept, sizes = cosines, self.sizes
-        if len(left_out):
-            kept, sizes = cosines.copy(), sizes.copy()
-            kept[list(left_out)] = 0
-            np.subtract.at(sizes, self.member[list(left_out)], 1)
-        sums = np.bincount(self.member, kept, minlength=len(sizes))
-        return (sums / np.maximum(sizes, 1) / self.cohesion[kind]).astype(np.float32)
+        sums = np.bincount(self.member, cosines, minlength=len(self.sizes))
+        return (sums / np.maximum(self.sizes, 1) / self.cohesion[kind]).astype(np.float32)
+
+
+def _cohesion(member: npt.NDArray[np.int32], sizes: Scores, dense: Vectors, tfidf: Tfidf) -> Scores:
+    """Return the mean cosine within each set, dense and TF-IDF, float32 ``(2, sets)``."""
+    sums = np.zeros((len(sizes), dense.shape[1]), dtype=np.float32)
+    np.add.at(sums, member, dense)
+    together = np.stack([(sums * sums).sum(axis=1), tfidf.squared_sums(member, len(sizes))])
+    return np.maximum(together / sizes**2, _LEAST_COHESION).astype(np.float32)
 
 
 class Index:
@@ -220,9 +233,20 @@ class Index:
             start = end
         return found
 
-    def compare(self, text: str, context: str = "") -> Similarities:
-        """Return the cosines of ``text`` (and the exchange before it) with every entry."""
-        return next(self.look_up(self.queries([(text, context)])))
+    def compare(self, text: str, context: str = "", left_out: Sequence[int] = ()) -> Similarities:
+        """Return the cosines of ``text`` (and the exchange before it) with every entry.
+
+        The rows ``left_out`` will not be found, and the others of their sets are compared as if without them.
+        """
+        found = next(self.look_up(self.queries([(text, context)])))
+        if not len(left_out):
+            return found
+        sets = self.sets.without(left_out, self.entries, self.dense, self.tfidf)
+        dense, words = found.dense.copy(), found.tfidf.copy()
+        dense[list(left_out)] = words[list(left_out)] = 0
+        return replace(
+            found, left_out=left_out, dense_sets=sets.near(0, dense), tfidf_sets=sets.near(1, words)
+        )
 
     def look_up(self, queries: Sequence[Query]) -> Iterator[Similarities]:
         """Yield the cosines of utterances that were read already with every entry, worked out in batches."""
@@ -248,32 +272,25 @@ class Index:
         found: Similarities,
         scorer: Scorer = "fused",
         calibration: Calibration | None = None,
-        left_out: Sequence[int] = (),
     ) -> Scores:
         """Return one float32 score an entry; those with a context gain or lose by how well it fits.
 
-        ``"tfidf"`` is the yardstick: the plain cosine with every entry by itself. The rows ``left_out`` count
-        as not there, their score is minus infinity.
+        ``"tfidf"`` is the yardstick: the plain cosine with every entry by itself. What was left out of the
+        comparison scores minus infinity.
         """
         fitted = calibration or self.calibration
-        own = self._own_scores(found, scorer, fitted, left_out)
+        own = self._own_scores(found, scorer, fitted)
         bonus = fitted.context_weight * (_before(found, scorer, fitted) - fitted.context_pivot)
         scores = np.where(self.has_context, own + bonus, own).astype(np.float32)
-        scores[list(left_out)] = -np.inf
+        scores[list(found.left_out)] = -np.inf
         return scores
 
-    def _own_scores(
-        self, found: Similarities, scorer: Scorer, fitted: Calibration, left_out: Sequence[int] = ()
-    ) -> Scores:
+    def _own_scores(self, found: Similarities, scorer: Scorer, fitted: Calibration) -> Scores:
         """Return the scores for what was said itself, without what was said before."""
         weight = fitted.share(scorer)
         own = weight * found.dense + (1 - weight) * found.tfidf
         if fitted.set_weight and scorer != "tfidf":
-            dense_sets, tfidf_sets = found.dense_sets, found.tfidf_sets
-            if len(left_out):
-                dense_sets = self.sets.near(0, found.dense, left_out)
-                tfidf_sets = self.sets.near(1, found.tfidf, left_out)
-            sets = weight * dense_sets + (1 - weight) * tfidf_sets
+            sets = weight * found.dense_sets + (1 - weight) * found.tfidf_sets
             other_words = own < _VERY_WORDS  # in an entry's very words nothing else needs to be asked
             own += fitted.set_weight * other_words * (np.minimum(sets, 1)[self.sets.member] - own)
         return own - fitted.unknown_weight * np.maximum(found.strangeness - self.strangeness, 0)
@@ -283,10 +300,9 @@ class Index:
         found: Similarities,
         scorer: Scorer = "fused",
         calibration: Calibration | None = None,
-        left_out: Sequence[int] = (),
     ) -> tuple[float, str]:
-        """Return the best score and the source of its answer, the rows ``left_out`` left out."""
-        scores = self.score(found, scorer, calibration, left_out)
+        """Return the best score and the source of its answer."""
+        scores = self.score(found, scorer, calibration)
         top = int(scores.argmax())
         return float(scores[top]), self.entries[top].answers.source
 
@@ -412,7 +428,7 @@ def calibrate(index: Index, knowledge: Knowledge) -> Calibration:
     ]
     own = own or held_back(knowledge) or leave_one_out(index.entries)
     own = own[:: max(1, len(own) // _ENOUGH)]
-    found = [(index.compare(text), source, left_out) for text, source, left_out in own]
+    found = [(index.compare(text, left_out=left_out), source) for text, source, left_out in own]
     weights = _fit_weights(index, found)
     # Where another index answers what this one leaves, no line of ours is known to it.
     personal = knowledge.speaker is not None
@@ -449,20 +465,22 @@ def leave_one_out(entries: Sequence[Entry], limit: int = 500) -> list[tuple[str,
     return [(entries[i].question, entries[i].answers.source, (i,)) for i in several[::step]]
 
 
-def _fit_weights(index: Index, found: list[tuple[Similarities, str, Sequence[int]]]) -> Calibration:
+def _fit_weights(index: Index, found: list[tuple[Similarities, str]]) -> Calibration:
     """Choose how much the sets and the dense score count, one after the other."""
     fitted = Calibration()
     if not found:
         return fitted
 
     def best(grid: npt.NDArray[np.float64], tried: Sequence[Calibration]) -> float:
-        hits = [sum(index.best(f, "fused", t, out)[1] == source for f, source, out in found) for t in tried]
+        hits = [sum(index.best(f, "fused", t)[1] == source for f, source in found) for t in tried]
         # The middle of the best stretch: a single lucky grid point would not carry over.
-        return round(float(np.mean(grid[np.array(hits) >= max(hits) - 1])), 3)
+        good = grid[np.array(hits) >= max(hits) - 1]
+        return 0.0 if 0.0 in good else round(float(np.mean(good)), 3)
 
     for _ in range(2):
-        sets = best(_SET_GRID, [replace(fitted, set_weight=float(w)) for w in _SET_GRID])
-        fitted = replace(fitted, set_weight=sets)
+        if index.sets.sizes.max() > 1:
+            sets = best(_SET_GRID, [replace(fitted, set_weight=float(w)) for w in _SET_GRID])
+            fitted = replace(fitted, set_weight=sets)
         dense = best(_DENSE_GRID, [replace(fitted, dense_weight=float(w)) for w in _DENSE_GRID])
         fitted = replace(fitted, dense_weight=dense)
     return fitted
@@ -535,7 +553,7 @@ class _Rivals:
 def _fit_unknown(
     index: Index,
     fitted: Calibration,
-    found: list[tuple[Similarities, str, Sequence[int]]],
+    found: list[tuple[Similarities, str]],
     strangers: list[Similarities],
 ) -> float:
     """Return how much strangeness should count to part known lines from strange ones best."""
@@ -554,11 +572,11 @@ def _top_scores(
     index: Index,
     scorer: Scorer,
     fitted: Calibration,
-    found: list[tuple[Similarities, str, Sequence[int]]],
+    found: list[tuple[Similarities, str]],
     strangers: list[Similarities],
 ) -> tuple[Scores, Scores]:
     """Return the best score of every known line and of every strange one."""
-    known = [index.best(f, scorer, fitted, left_out)[0] for f, _, left_out in found]
+    known = [index.best(f, scorer, fitted)[0] for f, _ in found]
     return np.array(known), np.array([index.best(f, scorer, fitted)[0] for f in strangers])
 
 

@@ -41,6 +41,8 @@ def test_lines_of_a_situation_have_replies_and_stand_in_no_other(tmp_path: Path)
     assert "두 번" in problems(tmp_path, situation("s-1", "버스 놓쳤어"), situation("s-1", "지갑 잃어버렸어"))
     assert "반말" in problems(tmp_path, situation("s-1", "버스 놓쳤어", polite="참 힘들었겠다."))
     assert "answers" in problems(tmp_path, {"id": "s-1", "topic": "listening", "questions": ["버스 놓쳤어"]})
+    only = {**situation("s-1", "버스 놓쳤어"), "answers": {"formal": ["참 힘드셨겠어요."]}}
+    assert "polite 답이 없어요" in problems(tmp_path, only)
 
 
 def test_a_good_file_has_no_problems(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chatbot.index import Calibration, Index, Sets, index_key, leave_one_out, open_index
+from chatbot.index import Index, Sets, index_key, leave_one_out, open_index
 from chatbot.knowledge import Answers, Entry, Knowledge, follow_ups, labelled_lines, load_knowledge
 from chatbot.models.encoder import Progress, Vectors, load_encoder
 from chatbot.text import normalise
@@ -114,9 +114,16 @@ def test_an_utterance_is_compared_with_all_wordings_of_a_set() -> None:
         near = sets.near(kind, cosines[0])
         np.testing.assert_allclose(near[0], cosines[0, :2].mean() / cosines[:2, :2].mean(), atol=1e-5)
         np.testing.assert_allclose(near[1:], cosines[0, 2:], atol=1e-5)  # alone: its own cosine
-        alone = sets.near(kind, cosines[0], left_out=[1])
-        np.testing.assert_allclose(alone[0] * sets.cohesion[kind, 0], 1.0, atol=1e-5)
-        assert sets.near(kind, cosines[0], left_out=[2])[1] == 0
+        without = sets.without([1, 2], entries, dense, tfidf)
+        alone = without.near(kind, cosines[0] * [1, 0, 0, 1])
+        np.testing.assert_allclose(
+            alone, [1, 0, cosines[0, 3]], atol=1e-5
+        )  # its own wording is left, no food
+    one, other = (Answers("밤 11시", (text,), (text,)) for text in ("그래", "싫어"))  # of one minute
+    apart = Sets.of(
+        [Entry("갈래?", one), Entry("먹을래?", other)], dense[:2], tfidf.over(["갈래?", "먹을래?"])
+    )
+    assert apart.sizes.tolist() == [1, 1]
 
 
 def test_sets_help_where_one_wording_misleads_and_a_left_out_row_counts_for_nothing() -> None:
@@ -133,7 +140,7 @@ def test_sets_help_where_one_wording_misleads_and_a_left_out_row_counts_for_noth
     row = next(i for i, e in enumerate(index.entries) if not e.context)
     entry = index.entries[row]
     near = index.compare(entry.question)
-    whole, without = index.score(near), index.score(near, left_out=[row])
+    whole, without = index.score(near), index.score(index.compare(entry.question, left_out=[row]))
     assert whole.argmax() == row and whole[row] == pytest.approx(1, abs=0.05)
     assert without[row] == -np.inf
     same = [i for i, e in enumerate(index.entries) if e.answers is entry.answers and i != row]
@@ -156,7 +163,7 @@ def test_held_out_follow_ups_are_found_better_with_the_turn_before() -> None:
     index = open_index(load_knowledge(), load_encoder())
 
     def right(use: bool) -> int:
-        calibration = None if use else Calibration(index.calibration.dense_weight, context_weight=0.0)
+        calibration = None if use else replace(index.calibration, context_weight=0.0)
         hits = 0
         for item in follow_ups("test"):
             scores = index.score(

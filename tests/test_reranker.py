@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from chatbot.dialogue import Turn
 from chatbot.knowledge import held_out_dialogues
 from chatbot.models.encoder import load_encoder
-from chatbot.models.reranker import Reranker, context_text
+from chatbot.models.reranker import Reranker, context_text, shipped_reranker
 from tests.tiny_corpora import write_corpora
 from training.rankings import following, graded, next_turns, picked
 from training.recipes.reranker import AMONG, SIZES, _cosine
@@ -28,6 +31,13 @@ def test_scores_are_cosines_whatever_the_batch() -> None:
     alone = [reranker.score([c], [r])[0] for c, r in zip(contexts, replies, strict=True)]
     np.testing.assert_allclose(scores, alone, atol=1e-5)
     assert reranker.score([], []).shape == (0,)
+
+
+def test_what_ships_needs_no_weights_but_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = tmp_path / "reranker"
+    shutil.copytree(shipped_reranker(), alone, ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr("chatbot.models.reranker.shipped_reranker", lambda: alone)
+    assert Reranker(device="cuda").score(["배고파"], ["뭐 먹을래?"]).shape == (1,)  # as the wheel has it
 
 
 def test_it_finds_the_true_next_turn_more_often_than_the_encoder() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from chatbot.datasets import Dataset
 from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import ChatbotError
-from chatbot.index import SCORERS, Index, Scorer, Similarities, leave_one_out, open_index
+from chatbot.index import SCORERS, Index, Scorer, leave_one_out, open_index
 from chatbot.knowledge import (
     Entry,
     Knowledge,
@@ -39,12 +39,11 @@ _MOST_LINES = 1000  # of a dataset
 
 
 class Sought(NamedTuple):
-    """A test line: how near it is to every entry, whose answer is right, which rows it may not find."""
+    """A test line, whose answer is right, and which rows may not be found."""
 
     text: str
-    near: Similarities
     source: str
-    left_out: Sequence[int]
+    left_out: Sequence[int] = ()
 
 
 class Found(NamedTuple):
@@ -76,23 +75,15 @@ def evaluate_retrieval(
     knowledge = load_knowledge(data)
     model = load_encoder(encoder, device)
     index = open_index(knowledge, model, progress)
-    lines = _lines(knowledge, index)
-    seconds: list[float] = []
-    sought: list[Sought] = []
-    for text, source, left_out in lines:
-        started = time.perf_counter()
-        sought.append(Sought(text, index.compare(text), source, left_out))
-        seconds.append(time.perf_counter() - started)
-        if progress:
-            progress(len(seconds), len(lines))
-    found = {scorer: _find(index, sought, scorer) for scorer in SCORERS}
+    sought = _lines(knowledge, index)
+    found, seconds = _find(index, sought, progress)
     figures: dict[str, Any] = {
         "backend": "retrieval",
         "notes": model.notes,
         "encoder": model.name,
         "data": knowledge.name,
         "entries": len(knowledge.entries),
-        "test_wordings": len(lines),
+        "test_wordings": len(sought),
         "scorers": {scorer: _ranking(index, sought, found[scorer]) for scorer in SCORERS},
         "calibration": {
             "dense_weight": index.calibration.dense_weight,
@@ -111,15 +102,15 @@ def evaluate_retrieval(
     return figures
 
 
-def _lines(knowledge: Knowledge, index: Index) -> list[tuple[str, str, Sequence[int]]]:
-    """Return what to look for: ``(line, source of the right answer, rows that may not be found)``."""
+def _lines(knowledge: Knowledge, index: Index) -> list[Sought]:
+    """Return what to look for."""
     dataset = personal_dataset(knowledge.name) if knowledge.speaker else None
     if dataset:
         index.entries = _by_answer(index.entries)
         lines, remedy = _last_part(index, dataset), "대화를 더 가져와 주세요."
     else:
-        lines = [(text, source, ()) for text, source in knowledge.held_out("test")]
-        lines = lines or leave_one_out(knowledge.entries)
+        lines = [Sought(text, source) for text, source in knowledge.held_out("test")]
+        lines = lines or [Sought(*line) for line in leave_one_out(knowledge.entries)]
         remedy = "같은 답에 질문이 둘 이상 있거나 test_questions가 있어야 해요."
     if not lines:
         raise ChatbotError(f"{knowledge.name}: 잴 수 있는 질문이 없어요. {remedy}")
@@ -134,31 +125,44 @@ def _by_answer(entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _last_part(index: Index, dataset: Dataset) -> list[tuple[str, str, Sequence[int]]]:
+def _last_part(index: Index, dataset: Dataset) -> list[Sought]:
     """Return test questions of a dataset, none of the test part to be found."""
     splits = [row["split"] for row in read_jsonl(dataset.pairs)][-len(index.entries) :]
     rows = [row for row, split in enumerate(splits) if split == "test"]
     chosen = rows[:: max(1, len(rows) // _MOST_LINES)]
     entries = index.entries
-    return [(entries[row].question, entries[row].answers.source, rows) for row in chosen]
+    return [Sought(entries[row].question, entries[row].answers.source, rows) for row in chosen]
 
 
-def _find(index: Index, sought: Sequence[Sought], scorer: Scorer) -> Found:
-    """Look for every line; the rank of an answer is that of the best of its wordings, ties at the end."""
+def _find(
+    index: Index, sought: Sequence[Sought], progress: Progress | None
+) -> tuple[dict[Scorer, Found], list[float]]:
+    """Look for every line by every scorer; return what they find, and the seconds each line took to look up.
+
+    The rank of an answer is that of the best of its wordings, ties at the end.
+    """
     sources, group = np.unique([entry.answers.source for entry in index.entries], return_inverse=True)
     together = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[together], np.arange(len(sources)))
-    tops = np.empty(len(sought))
-    rows = np.empty(len(sought), dtype=int)
-    ranks = np.empty(len(sought), dtype=int)
+    count, seconds = len(sought), []
+    found = {
+        scorer: Found(np.empty(count), np.empty(count, dtype=int), np.empty(count, dtype=int))
+        for scorer in SCORERS
+    }
     for number, line in enumerate(sought):
-        scores = index.score(line.near, scorer, left_out=line.left_out)
-        rows[number] = scores.argmax()
-        tops[number] = scores[rows[number]]
-        best = np.maximum.reduceat(scores[together], starts)
-        right = best[np.searchsorted(sources, line.source)]
-        ranks[number] = (best >= right).sum() if np.isfinite(right) else 0
-    return Found(tops, rows, ranks)
+        started = time.perf_counter()
+        near = index.compare(line.text, left_out=line.left_out)
+        seconds.append(time.perf_counter() - started)
+        for scorer, (tops, rows, ranks) in found.items():
+            scores = index.score(near, scorer)
+            rows[number] = scores.argmax()
+            tops[number] = scores[rows[number]]
+            best = np.maximum.reduceat(scores[together], starts)
+            right = best[np.searchsorted(sources, line.source)]
+            ranks[number] = (best >= right).sum() if np.isfinite(right) else 0
+        if progress:
+            progress(number + 1, count)
+    return found, seconds
 
 
 def _ranking(index: Index, sought: Sequence[Sought], found: Found) -> dict[str, float]:
@@ -206,22 +210,16 @@ def _floors(index: Index, knowledge: Knowledge, found: Mapping[Scorer, Found]) -
 def _follow_ups(index: Index) -> dict[str, float]:
     """Return how often a two-turn item finds its reply, with the turn before and without."""
     items = follow_ups("test")
+    alone = replace(index.calibration, context_weight=0.0)
 
     def right(use_context: bool) -> float:
         hits = 0
         for item in items:
             found = index.compare(item.question, item.context if use_context else "")
-            # Without context every entry is judged by its own words alone.
-            scores = index.score(found) if use_context else _own_words(index, found)
-            hits += index.entries[int(scores.argmax())].answers.source == item.target
+            hits += index.best(found, "fused", None if use_context else alone)[1] == item.target
         return hits / len(items)
 
     return {"items": len(items), "with_context": right(True), "without_context": right(False)}
-
-
-def _own_words(index: Index, found: Similarities) -> np.ndarray:
-    weight = index.calibration.dense_weight
-    return weight * found.dense + (1 - weight) * found.tfidf
 
 
 def sts_spearman(encoder: Encoder, path: Path, weight: float = 0.5) -> dict[str, float]:

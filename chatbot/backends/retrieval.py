@@ -119,7 +119,7 @@ class RetrievalBackend(Backend):
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
         self._listens = data is None  # who brings pairs of their own wants to hear those
         if encoder and self._listens:  # its index may have to be built: now, not in the middle of a talk
-            self.listening = self._open_listening(progress)
+            self.prepare(progress)
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
         self.taught = self.index.beside(load_taught().entries)
@@ -136,9 +136,10 @@ class RetrievalBackend(Backend):
         index.calibration = self.index.calibration  # so that scores can be compared
         return index
 
-    def prepare(self) -> None:
+    def prepare(self, progress: Progress | None = None) -> None:
         """Open the listener's lines now, so that no answer is the one that waits for them."""
-        _ = self.listening
+        if "listening" not in vars(self):
+            self.listening = self._open_listening(progress)
 
     def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
         """Yield the answer in one piece, then the :class:`Reply` with its candidates."""

@@ -43,7 +43,7 @@ class Reranker:
 
     Args:
         name_or_path: a folder, a trained encoder's name or a hub id; the shipped reranker by default.
-        device: where it runs.
+        device: where it runs; the shipped one always on the CPU.
 
     Raises:
         EncoderError: nothing loadable there.
@@ -51,7 +51,8 @@ class Reranker:
     """
 
     def __init__(self, name_or_path: str | Path | None = None, device: str = "auto") -> None:
-        name_or_path = name_or_path or shipped_reranker()
+        if name_or_path is None:
+            name_or_path, device = shipped_reranker(), "cpu"  # small: what ships is its int8 graph alone
         self._encoder = load_encoder(name_or_path, device)
         self.name, self.notes = self._encoder.name, self._encoder.notes
         folder = find_encoder(name_or_path)

@@ -68,8 +68,10 @@ class ProxySoftmax(torch.nn.Module):
         return torch.nn.functional.cross_entropy(self.scale * cosines, labels)
 
     def save(self, folder: Path) -> None:
-        """Write the vectors beside the model's checkpoint in ``folder``."""
-        torch.save(self.proxies.data, folder / _PROXIES)
+        """Write the vectors beside the model's checkpoint in ``folder``, whole or not at all."""
+        part = folder / f"{_PROXIES}.part"
+        torch.save(self.proxies.data, part)
+        part.replace(folder / _PROXIES)
 
     def load(self, folder: Path) -> None:
         """Go on with the vectors of a checkpoint; one that was cut off before they were written has none."""
