@@ -105,8 +105,6 @@ class Recipe(common.Recipe):
     noise: float = 0.3
     own_times: float = 1  # that our own texts come in an epoch, told apart by intent and situation
     scored_times: float = 2  # that the scored pairs do
-    # share of the base in what came of it, where there is one (Wortsman et al. 2022, arXiv:2203.05482)
-    averaged: float = 0.0
     parakqc_held_out: int = 100
 
 
@@ -285,7 +283,6 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)  # of the pooler, which nobody trains
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = sentence_encoder(job).to(device)
-    before = {name: weight.clone() for name, weight in model.state_dict().items()} if job.base else {}
     sets = paraphrase_sets(job.corpora, data_dir(), recipe.parakqc_held_out, recipe.seed)
     # What a base has been through before is a fact about the weights, too.
     known: dict[str, Any] = read_description(job.base) if job.base else {"pretraining": job.facts("pretrain")}
@@ -315,11 +312,6 @@ def contrast(job: Job[Recipe]) -> dict[str, Any]:
         device=device, seed=recipe.seed, batch=recipe.contrast_batch, scale=recipe.temperature_scale,
         learning_rate=recipe.contrast_learning_rate, save_every=SAVE_STEPS,
     )  # fmt: skip
-    # Half-way between base and result nothing is lost of either (LOG.md).
-    with torch.no_grad():
-        for name, weight in model.state_dict().items():
-            if name in before and weight.is_floating_point():
-                weight.lerp_(before[name].to(weight.device), recipe.averaged)
     model.save_pretrained(str(job.work / "contrasted"), create_model_card=False)
     facts = {
         "steps": steps,
@@ -399,7 +391,7 @@ def _reads_text(recipe: Recipe) -> Layout:
 
 _CONTRAST = (
     "contrast_batch", "contrast_learning_rate", "contrast_epochs", "pairs_per_set", "temperature_scale",
-    "max_tokens", "noise", "own_times", "scored_times", "averaged", "parakqc_held_out",
+    "max_tokens", "noise", "own_times", "scored_times", "parakqc_held_out",
 )  # fmt: skip
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text, from_nothing=True),
