@@ -123,7 +123,7 @@ SIZES = {
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
-        shots_listening=0.1, shots_pairs=0.01,
+        wordings=1, lines=1, shots_listening=0.01, shots_pairs=0.001,
     ),
 }  # fmt: skip
 
