@@ -116,9 +116,8 @@ def test_an_utterance_is_compared_with_all_wordings_of_a_set() -> None:
         np.testing.assert_allclose(near[1:], cosines[0, 2:], atol=1e-5)  # alone: its own cosine
         without = sets.without([1, 2], entries, dense, tfidf)
         alone = without.near(kind, cosines[0] * [1, 0, 0, 1])
-        np.testing.assert_allclose(
-            alone, [1, 0, cosines[0, 3]], atol=1e-5
-        )  # its own wording is left, no food
+        # Of the rain its own wording is left, of the food none.
+        np.testing.assert_allclose(alone, [1, 0, cosines[0, 3]], atol=1e-5)
     one, other = (Answers("밤 11시", (text,), (text,)) for text in ("그래", "싫어"))  # of one minute
     apart = Sets.of(
         [Entry("갈래?", one), Entry("먹을래?", other)], dense[:2], tfidf.over(["갈래?", "먹을래?"])
