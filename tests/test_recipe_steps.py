@@ -151,6 +151,18 @@ def test_a_base_takes_the_place_of_the_steps_from_nothing(bakery: Bakery, tmp_pa
         (ROWS, gzip.compress(b'["a"]\n'), "1번째 줄"),
         (ROWS, gzip.compress(b"a\tb\n"), "1번째 줄"),
     ],
+    # gzip writes the second into its header: ids of their own, so that every worker collects the same tests
+    ids=[
+        "missing",
+        "no gzip",
+        "cut off",
+        "no UTF-8",
+        "empty",
+        "no score",
+        "a word for a score",
+        "a list",
+        "no JSON",
+    ],
 )
 def test_a_corpus_that_is_wrong_is_named_before_the_first_step(
     bakery: Bakery, name: str, content: bytes | None, said: str
