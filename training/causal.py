@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 WARMUP = 0.02  # share of the steps
 
+# A batch's loss beside that of its next tokens, by its number, ids and reply, after the model has read it.
+Beside = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class _Epoch(NamedTuple):
+    ids: Batches
+    reply: Batches
+    about: list[str | None]
+
 
 class Curriculum:
     """Batches of conversations, epoch after epoch: ids, and where the replies are in them."""
@@ -36,36 +45,46 @@ class Curriculum:
         batch_tokens: int,
     ) -> None:
         self.pad = int(form.tokenizer.pad_token_id or 0)
-        self._epochs: list[tuple[Batches, Batches]] = []
-        read: list[Sequenced] = []
+        self._epochs: list[_Epoch] = []
+        read: list[tuple[Sequenced, str | None]] = []
         for seed, conversations in enumerate(epochs):
             if seed == 0 or conversations is not epochs[seed - 1]:
                 read = [
-                    piece
+                    (piece, c.about)
                     for c in conversations
                     for piece in form.sequences(
                         c.turns, longest, style=c.style, speaker=c.speaker, examples=c.examples
                     )
                 ]
-            ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece in read)
-            reply, _ = joined(np.array(piece.reply) for piece in read)
+            ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece, _ in read)
+            reply, _ = joined(np.array(piece.reply) for piece, _ in read)
             self._epochs.append(
-                (
+                _Epoch(
                     Batches(ids, starts, batch_tokens=batch_tokens, pad=self.pad, seed=seed),
                     Batches(reply, starts, batch_tokens=batch_tokens, pad=0, seed=seed),
+                    [about for _, about in read],
                 )
             )
 
     def __len__(self) -> int:
         """Return how many batches there are in all epochs."""
-        return sum(len(ids) for ids, _ in self._epochs)
+        return sum(len(epoch.ids) for epoch in self._epochs)
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids, int64, and reply, bool, both ``(conversations, longest)``."""
-        for ids, reply in self._epochs:
-            if step < len(ids):
-                return ids[step], reply[step].bool()
-            step -= len(ids)
+        epoch, step = self._at(step)
+        return epoch.ids[step], epoch.reply[step].bool()
+
+    def about(self, step: int) -> list[str | None]:
+        """Return what was said last in each conversation of a batch, as our data has it."""
+        epoch, step = self._at(step)
+        return [epoch.about[row] for row in epoch.ids.rows[step]]
+
+    def _at(self, step: int) -> tuple[_Epoch, int]:
+        for epoch in self._epochs:
+            if step < len(epoch.ids):
+                return epoch, step
+            step -= len(epoch.ids)
         raise IndexError(step)
 
 
@@ -97,6 +116,7 @@ class Plan:
         lm_weight: what a token that is not the reply's counts beside one that is: the auxiliary objective
             of Radford et al. (2018), 1 learns the whole text.
         seed: of the dropout.
+        beside: what else is to be learnt from each batch.
     """
 
     def __init__(
@@ -107,8 +127,9 @@ class Plan:
         accumulate: int = 1,
         lm_weight: float = 0.0,
         seed: int = 0,
+        beside: Beside | None = None,
     ) -> None:
-        self._course, self._lm_weight, self._seed = course, lm_weight, seed
+        self._course, self._lm_weight, self._seed, self._beside = course, lm_weight, seed, beside
         self._rank, self._world = process()
         self.parts_a_step = accumulate * self._world
         whole = -(-len(course) // self.parts_a_step)
@@ -121,12 +142,15 @@ class Plan:
         weights = [self._weights(ids, reply) for ids, reply in batches]
         total = max(sum(float(weight.sum()) for weight in weights), 1.0)
         device = next(model.parameters()).device
-        for number, (ids, _), weight in zip(numbers, batches, weights, strict=True):
+        for number, (ids, reply), weight in zip(numbers, batches, weights, strict=True):
             if number % self._world == self._rank:
                 torch.manual_seed(self._seed + number)  # dropout comes from the batch alone
                 learnt = weight > 0
                 costs = token_costs(model, ids.to(device), learnt.to(device))
-                yield (costs * weight[learnt].to(device)).sum() / total, int((ids != self._course.pad).sum())
+                loss = (costs * weight[learnt].to(device)).sum() / total
+                if self._beside:
+                    loss = loss + self._beside(number, ids, reply) / len(numbers)
+                yield loss, int((ids != self._course.pad).sum())
 
     def _weights(self, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
         """Return what each token counts, ``(conversations, longest)``; the first follows nothing."""
@@ -178,15 +202,18 @@ def train_on(
     whole: bool = False,
     identity: str = "",
     report: Report | None = None,
+    beside: Beside | None = None,
 ) -> Spent:
     """Train once through ``course``, on the replies or on the ``whole`` text.
 
-    A state is taken up only where it began from these weights, with this ``identity`` and length.
+    A state is taken up only where it began from these weights, with this ``identity`` and length. What is
+    learnt ``beside`` may be a module around the model, whose weights are trained and saved with it.
     """
-    plan = Plan(course, lm_weight=1.0 if whole else 0.0)
+    plan = Plan(course, lm_weight=1.0 if whole else 0.0, beside=beside)
+    trained = beside if isinstance(beside, torch.nn.Module) else model
     with quiet_transformers():
         return fit(
-            model, lambda step: plan.parts(step, model), optimizers, state,
+            trained, lambda step: plan.parts(step, model), optimizers, state,
             steps=plan.steps, warmup=WARMUP, save_every=5, report=report,
             identity=f"{fingerprint(model)} {identity} {plan.steps}",
         )  # fmt: skip

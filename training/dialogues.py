@@ -51,13 +51,15 @@ class Conversation(NamedTuple):
     """Turns to train on.
 
     ``style`` is the speech level of all replies, ``None``: as each shows it. ``speaker`` is who replies,
-    ``None``: the bot itself. ``examples`` are shown before and not learnt.
+    ``None``: the bot itself. ``examples`` are shown before and not learnt. ``about`` is what was said last,
+    as our data has it, before any slips of typing.
     """
 
     turns: list[Turn]
     style: Style | None
     speaker: str | None = None
     examples: tuple[Exchange, ...] = ()
+    about: str | None = None
 
 
 class Splits(NamedTuple):
@@ -150,7 +152,7 @@ def own_conversations(seed: int, wordings: int | None = None) -> Iterator[Conver
     for pair in pairs:
         earlier = before.get(pair.style)
         chained = earlier is not None and rng.random() < _CHAINED
-        yield Conversation([*earlier.turns, *pair.turns], pair.style) if earlier and chained else pair
+        yield pair._replace(turns=[*earlier.turns, *pair.turns]) if earlier and chained else pair
         before[pair.style] = pair
     # Other people's manners are kept apart from what the bot itself may say.
     others = load_dialogues(data_dir() / "dialogues" / "personas")
@@ -205,14 +207,19 @@ def pairs_with_examples(share: float, seed: int) -> list[Conversation]:
     return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
-def listening(seed: int, wordings: int | None = None) -> list[Conversation]:
+def listening(
+    seed: int, wordings: int | None = None, *, answers: int | None = None, fewest: int = 1
+) -> list[Conversation]:
     """Return what a good listener says to our lines in both speech levels, some lines with slips of typing.
 
     Shuffled; another seed draws other replies and, with ``wordings``, other so many lines of every situation.
+    With ``answers`` it always has the first so many replies of a situation; one of less than ``fewest``
+    lines is left out.
     """
     rng = random.Random(seed)
     followed = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
-    told = [*_pairs(load_listening(), rng, wordings=wordings), *followed]
+    pairs = _pairs(load_listening(), rng, wordings=wordings, answers=answers, fewest=fewest)
+    told = [*pairs, *followed]
     rng.shuffle(told)
     return told
 
@@ -224,20 +231,28 @@ def listening_with_examples(share: float, seed: int, wordings: int | None = None
 
 
 def _pairs(
-    knowledge: Knowledge, rng: random.Random, noise: float = _NOISE, wordings: int | None = None
+    knowledge: Knowledge,
+    rng: random.Random,
+    noise: float = _NOISE,
+    wordings: int | None = None,
+    answers: int | None = None,
+    fewest: int = 1,
 ) -> Iterator[Conversation]:
     by_answers: dict[str, list[Entry]] = {}
     for entry in knowledge.entries:
         if not entry.context:
             by_answers.setdefault(entry.answers.source, []).append(entry)
     for entry in chain.from_iterable(
-        rng.sample(entries, min(len(entries), wordings or len(entries))) for entries in by_answers.values()
+        rng.sample(entries, min(len(entries), wordings or len(entries)))
+        for entries in by_answers.values()
+        if len(entries) >= fewest
     ):
         for style in _STYLES:
             if entry.answers.has_style(style):
                 question = noisy(entry.question, rng) if rng.random() < noise else entry.question
-                answer = rng.choice(entry.answers.in_style(style))
-                yield Conversation([Turn("user", question), Turn("assistant", answer)], style)
+                answer = rng.choice(entry.answers.in_style(style)[:answers])
+                turns = [Turn("user", question), Turn("assistant", answer)]
+                yield Conversation(turns, style, about=entry.question)
 
 
 def corpora_conversations(corpora: Path) -> Iterator[Conversation]:

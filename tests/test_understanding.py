@@ -1,0 +1,188 @@
+"""A GPT that learns what was said, beside the next token."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from chatbot.dialogue import Turn
+from chatbot.knowledge import Answers, Entry
+from chatbot.models.checkpoint import load_model, load_tokenizer
+from chatbot.models.format import BOT, MarkerFormat
+from tests.tiny_models import write_ours
+from training import loop as loop_module
+from training.causal import Curriculum, token_costs, train_on
+from training.dialogues import Conversation, listening
+from training.recipes.gpt import SIZES, optimizers
+from training.understanding import Lessons, Understanding, last_openings
+
+# Two situations of three lines each, and a line of its own.
+SAID = {
+    "sleepy": ["너무 졸려", "눈이 감겨요", "잠이 쏟아져"],
+    "hungry": ["배고파", "밥 먹고 싶어요", "뭐 먹지"],
+    "alone": ["안녕"],
+}
+
+
+class Teacher:
+    """An encoder that knows the situations: near its own axis, each a little elsewhere."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors, float32 ``(n, 8)``."""
+        where = {
+            text: (axis, nth) for axis, texts in enumerate(SAID.values()) for nth, text in enumerate(texts)
+        }
+        vectors = np.zeros((len(texts), 8), dtype=np.float32)
+        for row, text in enumerate(texts):
+            axis, nth = where[text]
+            vectors[row, axis], vectors[row, 3 + nth] = 1.0, 0.3
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def lessons() -> Lessons:
+    entries = [Entry(t, Answers(name, ("네.",), ("응.",))) for name, texts in SAID.items() for t in texts]
+    teacher: Any = Teacher()
+    return Lessons(entries, teacher)
+
+
+def conversations(times: int = 1) -> list[Conversation]:
+    pairs = [
+        Conversation([Turn("user", said), Turn("assistant", "그렇군요.")], "polite", about=said)
+        for texts in SAID.values()
+        for said in texts
+    ]
+    before = [Turn("user", "안녕"), Turn("assistant", "반가워요!")]
+    chained = pairs[0]._replace(turns=[*before, *pairs[0].turns])
+    strange = Conversation([Turn("user", "뭐 해?"), Turn("assistant", "그냥요.")], "polite", about="뭐 해?")
+    return [*pairs, chained, strange, strange._replace(about=None)] * times
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_ours(tmp_path / "base")
+
+
+def watched(base: Path, times: int = 1, weight: float = 1.0) -> tuple[Curriculum, Any, Understanding]:
+    form = MarkerFormat(load_tokenizer(base))
+    model = load_model(base, torch.float32, len(form.tokenizer))
+    course = Curriculum(form, [conversations(times)], longest=100, batch_tokens=200)
+    return course, model, Understanding(model, course, lessons(), layer=1, weight=weight)
+
+
+def test_a_small_set_has_no_middle_of_its_own() -> None:
+    taught = lessons()
+    assert taught.means.shape == (2, 8)
+    assert taught.means.norm(dim=1).tolist() == pytest.approx([1, 1])
+    rows = taught.rows(["배고파", "안녕", None, "몰라"])
+    assert (rows >= 0).tolist() == [True, True, False, False]
+    assert taught.sets[rows[0]] >= 0 and taught.sets[rows[1]] == -1
+
+
+def test_the_state_before_the_last_reply_is_the_one_that_learns(base: Path) -> None:
+    form = MarkerFormat(load_tokenizer(base))
+    course = Curriculum(form, [conversations()], longest=100, batch_tokens=10_000)
+    ids, reply = course[0]
+    places = last_openings(reply)
+    bot = form.tokenizer.convert_tokens_to_ids(BOT)
+    assert (ids[torch.arange(len(ids)), places] == bot).all()
+    assert all((row[place + 1 :] == bot).sum() == 0 for row, place in zip(ids, places, strict=True))
+    # the chained one's place is that of its second reply
+    assert max((row == bot).sum() for row in ids) == 2
+
+
+def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) -> None:
+    course, model, understanding = watched(base, times=60)
+
+    def known() -> float:
+        taught = lessons()
+        right = []
+        for step in range(3):
+            ids, reply = course[step]
+            rows = taught.rows(course.about(step))
+            with torch.no_grad():
+                token_costs(model, ids, reply)
+                assert understanding._seen is not None
+                states = understanding._seen[torch.arange(len(ids)), last_openings(reply)]
+                found = understanding._embedding(states) @ taught.means.T
+            large = (rows >= 0) & (taught.sets[rows] >= 0)
+            right += (found.argmax(1)[large] == taught.sets[rows[large]]).tolist()
+        return float(np.mean(right))
+
+    with closing(understanding):
+        before = known()
+        train_on(
+            course,
+            model,
+            optimizers(understanding, SIZES["cpu"]),
+            tmp_path / "state.pt",
+            beside=understanding,
+        )
+        assert known() > 0.9 and before < 0.7
+    assert not any(name.startswith("head") for name in model.state_dict())
+    assert not model.transformer.h[0]._forward_hooks
+
+
+def test_batches_of_unknown_utterances_teach_nothing(base: Path) -> None:
+    course, model, understanding = watched(base)
+    ids, reply = course[0]
+    understanding._course.about = lambda step: [None] * len(ids)  # type: ignore[method-assign]
+    token_costs(model, ids, reply)
+    assert understanding(0, ids, reply).item() == 0
+
+
+def test_the_weight_is_what_it_counts(base: Path) -> None:
+    losses = []
+    for weight in (1.0, 0.25):
+        course, model, understanding = watched(base, weight=weight)
+        token_costs(model, *course[0])
+        losses.append(understanding(0, *course[0]).item())
+    assert losses[1] == pytest.approx(losses[0] / 4) and losses[0] > 0
+
+
+def test_a_resumed_training_ends_with_the_same_head(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def train(state: Path, stop: int | None) -> dict[str, torch.Tensor]:
+        course, model, understanding = watched(base, times=6)
+        calls = itertools.count()
+
+        def beside(step: int) -> None:
+            if next(calls) == stop:
+                raise Stopped
+
+        about = course.about
+        understanding._course.about = lambda step: (beside(step), about(step))[1]  # type: ignore[method-assign,func-returns-value]
+        train_on(course, model, optimizers(understanding, SIZES["cpu"]), state, beside=understanding)
+        return understanding.state_dict()
+
+    ticks = itertools.count()
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: next(ticks) * 200.0)
+    whole = train(tmp_path / "whole.pt", None)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped.pt", 3)
+    resumed = train(tmp_path / "stopped.pt", None)
+    assert whole.keys() == resumed.keys() and "head" in whole
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_lines_read_over_and_over_have_one_answer() -> None:
+    drawn = [listening(seed, 1, answers=1, fewest=3) for seed in (1, 2)]
+    answers: dict[tuple[str, str | None], set[str]] = {}
+    for conversation in itertools.chain.from_iterable(drawn):
+        if conversation.about is not None:
+            answers.setdefault((conversation.about, conversation.style), set()).add(
+                conversation.turns[-1].text
+            )
+    assert len(answers) > 10_000
+    assert all(len(said) == 1 for said in answers.values())
+    assert len(drawn[0]) < len(listening(1, 1))
