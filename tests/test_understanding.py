@@ -102,6 +102,7 @@ def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) 
 
     def known() -> float:
         taught = lessons()
+        model.eval()
         right = []
         for step in range(3):
             ids, reply = course[step]
