@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chatbot.index import Index, Sets, index_key, leave_one_out, open_index
+from chatbot.calibration import leave_one_out
+from chatbot.index import Index, Sets, index_key, open_index
 from chatbot.knowledge import Answers, Entry, Knowledge, follow_ups, labelled_lines, load_knowledge
 from chatbot.models.encoder import Progress, Vectors, load_encoder
 from chatbot.text import normalise

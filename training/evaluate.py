@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chatbot.calibration import SCORERS, Scorer, leave_one_out
 from chatbot.datasets import Dataset
 from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import ChatbotError
-from chatbot.index import SCORERS, Index, Scorer, leave_one_out, open_index
+from chatbot.index import Index, open_index
 from chatbot.knowledge import (
     Entry,
     Knowledge,

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from chatbot.calibration import SCORERS, Scorer
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
-from chatbot.index import SCORERS, Index, Query, Scorer, Similarities, open_index
+from chatbot.index import Index, Query, Similarities, open_index
 from chatbot.knowledge import (
     Answers,
     Entry,
