@@ -16,7 +16,7 @@ from tests.conftest import Run
 from tests.tiny_corpora import run_recipe, write_corpora
 from tests.tiny_models import write_ours
 from training.dialogues import corpora_conversations
-from training.recipes.gpt import SIZES, STEPS, base_model, fresh_model, pretrain, vocab
+from training.recipes.gpt import SIZES, STEPS, base_model, fresh_model, pretrain, reply, vocab
 from training.recipes.steps import Job
 
 
@@ -47,6 +47,7 @@ def test_one_command_makes_a_gpt_that_answers(tmp_path: Path, home: Path, run: R
     vocab(second)
     earlier = pretrain(second)["earlier"]
     assert earlier["chat"]["steps"] == described["training"]["chat"]["steps"]
+    assert reply(second)["steps"] > 0  # from there: the base has read the corpora's conversations
     shutil.rmtree(corpora)
     answered = run("ask", "안녕", "--backend", "gpt", "--model", str(out))
     assert answered.returncode == 0 and answered.stdout.strip()

@@ -21,7 +21,7 @@ from training import loop as loop_module
 from training.causal import Curriculum, token_costs, train_on
 from training.dialogues import Conversation, listening
 from training.recipes.gpt import SIZES, optimizers
-from training.understanding import Lessons, Understanding, last_openings
+from training.understanding import Lessons, Understanding, last_openings, own_lessons
 
 # Two situations of three lines each, and a line of its own.
 SAID = {
@@ -95,6 +95,21 @@ def test_the_state_before_the_last_reply_is_the_one_that_learns(base: Path) -> N
     assert all((row[place + 1 :] == bot).sum() == 0 for row, place in zip(ids, places, strict=True))
     # the chained one's place is that of its second reply
     assert max((row == bot).sum() for row in ids) == 2
+
+
+def test_only_what_is_said_in_a_course_is_taught(base: Path) -> None:
+    form = MarkerFormat(load_tokenizer(base))
+    read = [c for c in listening(1, 1, fewest=3)[:40] if c.about is not None]
+    course = Curriculum(form, [read], longest=100, batch_tokens=1000)
+
+    class Counting(Teacher):
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            assert set(texts) == {c.about for c in read}
+            return np.eye(len(texts), 8, dtype=np.float32)
+
+    teacher: Any = Counting()
+    taught = own_lessons(teacher, course)
+    assert (taught.rows([c.about for c in read]) >= 0).all()
 
 
 def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ class Curriculum:
         epoch, step = self._at(step)
         return [epoch.about[row] for row in epoch.ids.rows[step]]
 
+    @property
+    def utterances(self) -> set[str]:
+        """Everything that was said last in a conversation, as our data has it."""
+        return {about for epoch in self._epochs for about in epoch.about if about is not None}
+
     def _at(self, step: int) -> tuple[_Epoch, int]:
         for epoch in self._epochs:
             if step < len(epoch.ids):

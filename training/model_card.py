@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -213,11 +214,11 @@ The weights are under CC BY-SA 4.0, since some sources are share-alike.
 def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` beside the shipped GPT and add ``facts`` to its ``chatbot.json``.
 
-    ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat``, ``reply`` and ``shots``: steps, tokens,
-    minutes), ``data_fingerprint`` and ``metrics``.
+    ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat`` unless it went on from a base, ``reply`` and
+    ``shots``: steps, tokens, minutes), ``data_fingerprint`` and ``metrics``.
     """
     recipe, metrics = facts["recipe"], facts["metrics"]
-    spent, chat, reply, shots = (facts["training"][step] for step in ("pretrain", "chat", "reply", "shots"))
+    spent, reply, shots = (facts["training"][step] for step in ("pretrain", "reply", "shots"))
     predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
     kneser_ney = metrics["kneser_ney"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
@@ -283,11 +284,14 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 
 1. Character BPE over the pretraining text, NFC.
 2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
-3. Conversations: the corpora's everyday ones once, then our dialogues, a listener's replies (`data/listening`)
-   and {recipe["wordings"]} wordings of each intent {_times(chat["epochs"])}, in both speech levels, with typing noise and changes of subject: {chat["steps"]:,} steps, {chat["tokens"] / 1e6:.1f} million tokens, {chat["minutes"]:.0f} minutes.
-4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {reply["steps"]:,} steps, {reply["tokens"] / 1e6:.1f} million tokens, {reply["minutes"]:.0f} minutes.
+3. Conversations: the corpora's everyday ones once, then our own, in both speech levels, with typing noise and changes
+   of subject: our dialogues, {recipe["lines"]} lines of each situation with a listener's reply (`data/listening`) and {recipe["wordings"]} wordings
+   of each intent: {_went(facts["training"].get("chat"))}.
+4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {_went(reply)}. From step 3 on the state before the reply, after
+   layer {recipe["understanding_layer"]}, is drawn to our sentence encoder's embedding of what was said, and to the mean of its intent or
+   situation before all others' (`training/understanding.py`).
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three
-   retrieved pairs before each as examples: {shots["steps"]:,} steps, {shots["tokens"] / 1e6:.1f} million tokens, {shots["minutes"]:.0f} minutes.
+   retrieved pairs before each as examples: {_went(shots)}.
 6. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |
@@ -300,7 +304,8 @@ Never trained on: `data/eval`, the dev and test wordings of our intents.
 
 | source | licence | attribution |
 |---|---|---|
-| Our own intents and dialogues (`data/qa` indexed questions and answers, `data/dialogues`) | CC BY 4.0 | the chatbot project |
+| Our own intents, situations and dialogues (`data/qa` indexed questions and answers, `data/listening`, `data/dialogues`) | CC BY 4.0 | the chatbot project |
+| Our sentence encoder (`data/models/encoder`), as a teacher | CC BY-SA 4.0 | its card names what it was trained on |
 {sources}
 
 The weights are under CC BY-SA 4.0, since some sources are share-alike.
@@ -319,14 +324,26 @@ model; the bare model does not.
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def _went(step: dict[str, Any] | None) -> str:
+    """Say what a step of training took; without any, it was the versions before that took it."""
+    if not step:
+        return "by the versions before"
+    return (
+        f"{step['steps']:,} steps, {step['tokens'] / 1e6:.1f} million tokens, {step['minutes']:.0f} minutes"
+    )
+
+
 def _begun_from(earlier: dict[str, Any] | None) -> str:
     """Say what the pretraining went on from, where it did not begin from nothing."""
     if not earlier:
         return ""
-    read = {name: f"{step['tokens'] / 1e6:.1f}" for name, step in earlier.items()}
+    read: Counter[str] = Counter()
+    while earlier:
+        read.update({name: step["tokens"] for name, step in earlier.items()})
+        earlier = earlier["pretrain"].get("earlier")
     return (
-        f", going on from the version before, which had read {read['pretrain']} million tokens of text, "
-        f"{read['chat']} of conversations and {read['reply']} once more for the replies alone"
+        f", going on from the versions before, which had read {read['pretrain'] / 1e6:.1f} million tokens of "
+        f"text, {read['chat'] / 1e6:.1f} of conversations and {read['reply'] / 1e6:.1f} for the replies alone"
     )
 
 

@@ -58,10 +58,13 @@ class Lessons:
         return torch.tensor([-1 if said is None else self._rows.get(said, -1) for said in utterances])
 
 
-def own_lessons(encoder: Encoder) -> Lessons:
-    """Return what people may say to our bot, by the words that ship."""
+def own_lessons(encoder: Encoder, course: Curriculum) -> Lessons:
+    """Return what is said to our bot in ``course``, by the words that ship."""
+    said = course.utterances
     known = (load_knowledge(), load_listening())
-    return Lessons([e for part in known for e in part.entries if not e.context], encoder)
+    return Lessons(
+        [e for part in known for e in part.entries if e.question in said and not e.context], encoder
+    )
 
 
 class Understanding(torch.nn.Module):

@@ -116,7 +116,7 @@ class Recipe(common.Recipe):
     shots_scale: float = 0.15
     shots_epochs: int = 1
     shots_pairs: float = 0.02
-    shots_listening: float = 0.1
+    shots_listening: float = 0.05
     sampling_temperature: float = 0.3
 
 
@@ -257,7 +257,8 @@ def chat(job: Job[Recipe]) -> dict[str, Any]:
 
 def reply(job: Job[Recipe]) -> dict[str, Any]:
     """Go on with our own conversations, the loss on the replies alone."""
-    spent = _train(job, "chat", "reply", _reply_epochs(job), job.recipe.reply_scale)
+    start = "pretrained" if job.base else "chat"
+    spent = _train(job, start, "reply", _reply_epochs(job), job.recipe.reply_scale)
     return {**_facts(spent), "epochs": job.recipe.reply_epochs}
 
 
@@ -300,7 +301,7 @@ def _train(
     )
     with closing(
         Understanding(
-            model, course, own_lessons(load_encoder()),
+            model, course, own_lessons(load_encoder(), course),
             layer=recipe.understanding_layer, weight=recipe.understanding,
         )
     ) as understanding:  # fmt: skip
@@ -348,7 +349,11 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
         read += [turn.text for conversation in conversations for turn in conversation.turns]
     facts = {
         "recipe": asdict(job.recipe),
-        "training": {step: job.facts(step) for step in ("pretrain", "chat", "reply", "shots")},
+        "training": {
+            step: job.facts(step)
+            for step in ("pretrain", "chat", "reply", "shots")
+            if step != "chat" or not job.base
+        },
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             **evaluate_gpt(model=str(job.out), device="cpu"),
@@ -414,7 +419,14 @@ _CHAT = (
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
-    Step("chat", chat, _CHAT, corpora=lambda recipe: CHAT, data=("qa", "dialogues", "listening")),
+    Step(
+        "chat",
+        chat,
+        _CHAT,
+        corpora=lambda recipe: CHAT,
+        data=("qa", "dialogues", "listening"),
+        from_nothing=True,  # a base has read them
+    ),
     Step("reply", reply, ("reply_scale", "reply_epochs"), data=("qa", "dialogues", "listening")),
     Step(
         "shots",
