@@ -1,6 +1,6 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, and their fusion.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 7 bits, the
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 6 bits, the
 other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
 this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
 match is no match.
@@ -26,8 +26,8 @@ from chatbot.resources import data_dir, home_dir, private_dir
 from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms, mapped
 
-FORMAT = 7
-_STEPS = 63  # of a vector's largest element: 7 bits, since the eighth would cost 4 MB and change nothing
+FORMAT = 8
+_STEPS = 31  # of a vector's largest element: 6 bits, since each more would cost 6 MB and change nothing
 _VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
 _LEAST_COHESION = 1e-3  # of a set without a single known n-gram
 _TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
