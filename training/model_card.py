@@ -260,7 +260,7 @@ reads what it can: this one the turns before, the Kneser-Ney model the line alon
 | bits per character | replies | all turns |
 |---|---:|---:|
 | this model | {predicted["replies"]["bits_per_character"]:.3f} | {predicted["all"]["bits_per_character"]:.3f} |
-| interpolated Kneser-Ney, 5 characters, the same {kneser_ney["training_characters"] / 1e6:.1f} M characters of text | {kneser_ney["replies"]:.3f} | {kneser_ney["all"]:.3f} |
+| interpolated Kneser-Ney, 5 characters, the same text, each line once: {kneser_ney["training_characters"] / 1e6:.1f} M characters | {kneser_ney["replies"]:.3f} | {kneser_ney["all"]:.3f} |
 
 Perplexity per token {predicted["replies"]["perplexity"]:.1f} on replies, {predicted["all"]["perplexity"]:.1f} on all turns.
 

@@ -11,6 +11,8 @@ written. The finished checkpoint holds nothing of it: the head is thrown away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from training.causal import Curriculum
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_HEAD = "understanding.pt"
 _SCALE = 20.0  # of the cosines in the softmax, as in the encoder's own training
 _DISTILLED = 3.0  # what the distance to the encoder's embedding counts beside the softmax
 _SMALLEST_SET = 3  # wordings of an intent or situation that is told apart; fewer say little about its middle
@@ -99,6 +102,16 @@ class Understanding(torch.nn.Module):
     def close(self) -> None:
         """Watch the model no more."""
         self._hook.remove()
+
+    def save_head(self, folder: Path) -> None:
+        """Write the head beside the model, for a training that goes on from it."""
+        torch.save(self.head.data, folder / _HEAD)
+
+    def load_head(self, folder: Path) -> None:
+        """Go on with the head beside a model; a model that was trained without one has none."""
+        with suppress(OSError):
+            saved = torch.load(folder / _HEAD, weights_only=True, map_location=self.head.device)
+            self.head.data.copy_(saved)
 
     def forward(self, number: int, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
         """Return the loss of batch ``number`` of the course, which the model has just read.

@@ -305,11 +305,13 @@ def _train(
             layer=recipe.understanding_layer, weight=recipe.understanding,
         )
     ) as understanding:  # fmt: skip
+        understanding.load_head(job.work / start)
         spent = train_on(
             course, model, optimizers(understanding, recipe, scale), job.work / f"{step}.pt",
             whole=whole, identity=job.identity, beside=understanding,
         )  # fmt: skip
     model.save_pretrained(job.work / step)
+    understanding.save_head(job.work / step)
     return spent
 
 
@@ -344,9 +346,9 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     from training.evaluate_gpt import evaluate_gpt, kneser_ney_bits
     from training.model_card import write_gpt_card
 
-    read = _text(job)
+    read = dict.fromkeys(_text(job))  # each line once: counting what was read over and over spoils the model
     for conversations in (*_chat_epochs(job), *_reply_epochs(job)):
-        read += [turn.text for conversation in conversations for turn in conversation.turns]
+        read |= dict.fromkeys(turn.text for conversation in conversations for turn in conversation.turns)
     facts = {
         "recipe": asdict(job.recipe),
         "training": {
@@ -357,7 +359,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             **evaluate_gpt(model=str(job.out), device="cpu"),
-            "kneser_ney": kneser_ney_bits(read),
+            "kneser_ney": kneser_ney_bits(list(read)),
         },
     }
     write_gpt_card(job.out, facts)
