@@ -191,6 +191,18 @@ def test_a_resumed_training_ends_with_the_same_head(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_the_next_step_of_a_recipe_goes_on_with_the_head(base: Path, tmp_path: Path) -> None:
+    *_, first = watched(base)
+    with torch.no_grad():
+        first.head.mul_(2)
+    first.save_head(tmp_path)
+    *_, second = watched(base)
+    second.load_head(tmp_path / "nothing there")
+    assert not torch.equal(first.head, second.head)
+    second.load_head(tmp_path)
+    assert torch.equal(first.head, second.head)
+
+
 def test_lines_read_over_and_over_have_one_answer() -> None:
     drawn = [listening(seed, 1, answers=1, fewest=3) for seed in (1, 2)]
     answers: dict[tuple[str, str | None], set[str]] = {}
