@@ -327,7 +327,7 @@ class Index:
 def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
     """Return vectors in whole steps, int8, and the length of a step of each: a quarter of the size.
 
-    Cosines are kept to some thousandths. What was packed before comes out the same.
+    Cosines are kept to within a hundredth. What was packed before comes out the same.
     """
     scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / _STEPS
     safe = np.where(scales > 0, scales, 1.0)[:, None]

@@ -16,6 +16,7 @@ from tests.conftest import Run
 from tests.tiny_corpora import run_recipe, write_corpora
 from tests.tiny_models import write_ours
 from training.dialogues import corpora_conversations
+from training.model_card import write_gpt_card
 from training.recipes.gpt import SIZES, STEPS, base_model, fresh_model, pretrain, reply, vocab
 from training.recipes.steps import Job
 
@@ -63,6 +64,20 @@ def test_a_base_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_corpora_become_conversations(tmp_path: Path) -> None:
     assert [len(c.turns) for c in corpora_conversations(write_corpora(tmp_path))] == [2, 2, 2]
+
+
+def test_a_card_says_which_steps_were_the_versions_before(tmp_path: Path) -> None:
+    known = read_description(shipped_gpt())
+    facts = {name: known[name] for name in ("recipe", "training", "data_fingerprint", "metrics")}
+    took = facts["training"]["reply"]
+    for training, said, from_step in (
+        ({**facts["training"], "chat": took}, f"of each intent): {took['steps']:,} steps", 3),
+        ({k: v for k, v in facts["training"].items() if k != "chat"}, "by the versions before", 4),
+    ):
+        (tmp_path / "chatbot.json").write_text(json.dumps(known), encoding="utf-8")
+        write_gpt_card(tmp_path, {**facts, "training": training})
+        card = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert said in card and f"From step {from_step} on" in card
 
 
 def test_the_size_for_the_cpu_is_the_one_that_ships() -> None:

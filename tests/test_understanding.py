@@ -97,19 +97,44 @@ def test_the_state_before_the_last_reply_is_the_one_that_learns(base: Path) -> N
     assert max((row == bot).sum() for row in ids) == 2
 
 
-def test_only_what_is_said_in_a_course_is_taught(base: Path) -> None:
+def test_a_course_is_taught_with_all_wordings_of_what_is_said_in_it(base: Path) -> None:
     form = MarkerFormat(load_tokenizer(base))
     read = [c for c in listening(1, 1, fewest=3)[:40] if c.about is not None]
     course = Curriculum(form, [read], longest=100, batch_tokens=1000)
+    encoded: list[str] = []
 
     class Counting(Teacher):
         def encode(self, texts: Sequence[str]) -> np.ndarray:
-            assert set(texts) == {c.about for c in read}
+            encoded.extend(texts)
             return np.eye(len(texts), 8, dtype=np.float32)
 
     teacher: Any = Counting()
     taught = own_lessons(teacher, course)
-    assert (taught.rows([c.about for c in read]) >= 0).all()
+    rows = taught.rows([c.about for c in read])
+    assert (rows >= 0).all() and (taught.sets[rows] >= 0).all()
+    assert len(read) * 2 < len(encoded) < 2000
+
+
+def test_an_utterance_that_comes_twice_is_what_the_later_entry_says() -> None:
+    single = Entry("배고파", Answers("single", ("네.",), ("응.",)))
+    entries = [Entry(t, Answers("hungry", ("네.",), ("응.",))) for t in SAID["hungry"]]
+    teacher: Any = Teacher()
+    taught = Lessons([single, *entries], teacher)
+    assert taught.sets[taught.rows(["배고파"])].item() == 0
+
+
+def test_a_conversation_in_pieces_ends_with_what_was_said_last(base: Path) -> None:
+    form = MarkerFormat(load_tokenizer(base))
+    turns = [
+        Turn("user", "안녕"),
+        Turn("assistant", "반가워요!"),
+        Turn("user", "배고파"),
+        Turn("assistant", "네."),
+    ]
+    course = Curriculum(form, [[Conversation(turns, "polite", about="배고파")]], longest=20, batch_tokens=500)
+    assert sorted(course.about(0), key=str) == [None, "배고파"] and len(course) == 1
+    [row] = [row for row, about in zip(course[0][0], course.about(0), strict=True) if about]
+    assert form.tokenizer.decode(row).count("배고파") == 1
 
 
 def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) -> None:
@@ -138,10 +163,9 @@ def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) 
             model,
             optimizers(understanding, SIZES["cpu"]),
             tmp_path / "state.pt",
-            beside=understanding,
+            auxiliary=understanding,
         )
         assert known() > 0.9 and before < 0.7
-    assert not any(name.startswith("head") for name in model.state_dict())
     assert not model.transformer.h[0]._forward_hooks
 
 
@@ -168,17 +192,20 @@ def test_a_resumed_training_ends_with_the_same_head(
     class Stopped(Exception):
         pass
 
+    steps: list[int] = []
+
     def train(state: Path, stop: int | None) -> dict[str, torch.Tensor]:
         course, model, understanding = watched(base, times=6)
-        calls = itertools.count()
-
-        def beside(step: int) -> None:
-            if next(calls) == stop:
-                raise Stopped
-
         about = course.about
-        understanding._course.about = lambda step: (beside(step), about(step))[1]  # type: ignore[method-assign,func-returns-value]
-        train_on(course, model, optimizers(understanding, SIZES["cpu"]), state, beside=understanding)
+
+        def watch(step: int) -> list[str | None]:
+            steps.append(step)
+            if step == stop:
+                raise Stopped
+            return about(step)
+
+        understanding._course.about = watch  # type: ignore[method-assign]
+        train_on(course, model, optimizers(understanding, SIZES["cpu"]), state, auxiliary=understanding)
         return understanding.state_dict()
 
     ticks = itertools.count()
@@ -186,7 +213,9 @@ def test_a_resumed_training_ends_with_the_same_head(
     whole = train(tmp_path / "whole.pt", None)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped.pt", 3)
+    steps.clear()
     resumed = train(tmp_path / "stopped.pt", None)
+    assert min(steps) > 0  # it went on, not from the beginning
     assert whole.keys() == resumed.keys() and "head" in whole
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 

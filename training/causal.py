@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WARMUP = 0.02  # share of the steps
 
-# A batch's loss beside that of its next tokens, by its number, ids and reply, after the model has read it.
-Beside = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+# An auxiliary loss of a batch, by its number, ids and reply, worked out after the model has read it.
+AuxiliaryLoss = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class _Epoch(NamedTuple):
@@ -49,13 +49,14 @@ class Curriculum:
         read: list[tuple[Sequenced, str | None]] = []
         for seed, conversations in enumerate(epochs):
             if seed == 0 or conversations is not epochs[seed - 1]:
-                read = [
-                    (piece, c.about)
-                    for c in conversations
-                    for piece in form.sequences(
-                        c.turns, longest, style=c.style, speaker=c.speaker, examples=c.examples
+                read = []
+                for c in conversations:
+                    pieces = list(
+                        form.sequences(
+                            c.turns, longest, style=c.style, speaker=c.speaker, examples=c.examples
+                        )
                     )
-                ]
+                    read += [(piece, c.about if piece is pieces[-1] else None) for piece in pieces]
             ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece, _ in read)
             reply, _ = joined(np.array(piece.reply) for piece, _ in read)
             self._epochs.append(
@@ -121,7 +122,7 @@ class Plan:
         lm_weight: what a token that is not the reply's counts beside one that is: the auxiliary objective
             of Radford et al. (2018), 1 learns the whole text.
         seed: of the dropout.
-        beside: what else is to be learnt from each batch.
+        auxiliary: what else is to be learnt from each batch.
     """
 
     def __init__(
@@ -132,9 +133,9 @@ class Plan:
         accumulate: int = 1,
         lm_weight: float = 0.0,
         seed: int = 0,
-        beside: Beside | None = None,
+        auxiliary: AuxiliaryLoss | None = None,
     ) -> None:
-        self._course, self._lm_weight, self._seed, self._beside = course, lm_weight, seed, beside
+        self._course, self._lm_weight, self._seed, self._auxiliary = course, lm_weight, seed, auxiliary
         self._rank, self._world = process()
         self.parts_a_step = accumulate * self._world
         whole = -(-len(course) // self.parts_a_step)
@@ -153,8 +154,8 @@ class Plan:
                 learnt = weight > 0
                 costs = token_costs(model, ids.to(device), learnt.to(device))
                 loss = (costs * weight[learnt].to(device)).sum() / total
-                if self._beside:
-                    loss = loss + self._beside(number, ids, reply) / len(numbers)
+                if self._auxiliary:
+                    loss = loss + self._auxiliary(number, ids, reply) / len(numbers)
                 yield loss, int((ids != self._course.pad).sum())
 
     def _weights(self, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
@@ -207,20 +208,20 @@ def train_on(
     whole: bool = False,
     identity: str = "",
     report: Report | None = None,
-    beside: Beside | None = None,
+    auxiliary: AuxiliaryLoss | None = None,
 ) -> Spent:
     """Train once through ``course``, on the replies or on the ``whole`` text.
 
-    A state is taken up only where it began from these weights, with this ``identity`` and length. What is
-    learnt ``beside`` may be a module around the model, whose weights are trained and saved with it.
+    A state is taken up only where it began from these weights, with this ``identity`` and length. An
+    ``auxiliary`` loss may be a module around the model, whose weights are trained and saved with it.
     """
-    plan = Plan(course, lm_weight=1.0 if whole else 0.0, beside=beside)
-    trained = beside if isinstance(beside, torch.nn.Module) else model
+    plan = Plan(course, lm_weight=1.0 if whole else 0.0, auxiliary=auxiliary)
+    trained = auxiliary if isinstance(auxiliary, torch.nn.Module) else model
     with quiet_transformers():
         return fit(
             trained, lambda step: plan.parts(step, model), optimizers, state,
             steps=plan.steps, warmup=WARMUP, save_every=5, report=report,
-            identity=f"{fingerprint(model)} {identity} {plan.steps}",
+            identity=f"{fingerprint(trained)} {identity} {plan.steps}",
         )  # fmt: skip
 
 

@@ -219,6 +219,7 @@ def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     """
     recipe, metrics = facts["recipe"], facts["metrics"]
     spent, reply, shots = (facts["training"][step] for step in ("pretrain", "reply", "shots"))
+    chat = facts["training"].get("chat")
     predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
     kneser_ney = metrics["kneser_ney"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
@@ -285,9 +286,9 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 1. Character BPE over the pretraining text, NFC.
 2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
 3. Conversations: the corpora's everyday ones once, then our own, in both speech levels, with typing noise and changes
-   of subject: our dialogues, {recipe["lines"]} lines of each situation with a listener's reply (`data/listening`) and {recipe["wordings"]} wordings
-   of each intent: {_went(facts["training"].get("chat"))}.
-4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {_went(reply)}. From step 3 on the state before the reply, after
+   of subject (our dialogues, some lines of each situation with a listener's reply, `data/listening`, and some wordings
+   of each intent): {_went(chat)}.
+4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {_went(reply)}. From step {3 if chat else 4} on the state before the reply, after
    layer {recipe["understanding_layer"]}, is drawn to our sentence encoder's embedding of what was said, and to the mean of its intent or
    situation before all others' (`training/understanding.py`).
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three

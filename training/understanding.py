@@ -36,7 +36,8 @@ class Lessons:
     """What the encoder says of utterances.
 
     Args:
-        entries: their questions are the utterances; those with the same answers are one set.
+        entries: their questions are the utterances; those with the same answers are one set. Of an
+            utterance that comes twice the later entry is meant.
         encoder: the teacher.
 
     ``embeddings`` is ``(n, width)`` of unit length. ``sets`` ``(n,)`` holds the number of each utterance's
@@ -62,12 +63,15 @@ class Lessons:
 
 
 def own_lessons(encoder: Encoder, course: Curriculum) -> Lessons:
-    """Return what is said to our bot in ``course``, by the words that ship."""
+    """Return all wordings of every intent and situation that ``course`` has one of, by the words that ship.
+
+    What is both an intent's and a listener's line counts as the intent's.
+    """
     said = course.utterances
-    known = (load_knowledge(), load_listening())
-    return Lessons(
-        [e for part in known for e in part.entries if e.question in said and not e.context], encoder
-    )
+    known = (load_listening(), load_knowledge())
+    entries = [entry for part in known for entry in part.entries if not entry.context]
+    met = {entry.answers.source for entry in entries if entry.question in said}
+    return Lessons([entry for entry in entries if entry.answers.source in met], encoder)
 
 
 class Understanding(torch.nn.Module):
@@ -108,7 +112,7 @@ class Understanding(torch.nn.Module):
         torch.save(self.head.data, folder / _HEAD)
 
     def load_head(self, folder: Path) -> None:
-        """Go on with the head beside a model; a model that was trained without one has none."""
+        """Go on with the head beside a model; one from elsewhere, such as what ships, has none."""
         with suppress(OSError):
             saved = torch.load(folder / _HEAD, weights_only=True, map_location=self.head.device)
             self.head.data.copy_(saved)

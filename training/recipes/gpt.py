@@ -4,7 +4,7 @@
 
 does everything in order: ``vocab``, ``pretrain``, ``chat``, ``reply``, ``shots``, ``export``, ``card``.
 Stopped and started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on from the GPT
-that ships.
+that ships, without ``chat``: it has read those conversations.
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ class Recipe(common.Recipe):
     conversations: int | None = None  # of an epoch; all
     wordings: int = 2  # questions of an intent in an epoch, others in every one
     lines: int = 4  # of a situation in an epoch, that a listener replies to
-    answers: int = 1  # that are learnt of a situation: what is read over and over is remembered
-    fewest_lines: int = 3  # a situation has; what was written down once is met too seldom to be remembered
+    answers: int = 1  # that chat and reply teach of a situation: what is read over and over is remembered
+    fewest_lines: int = 3  # a situation has in them; what was written down once is met too seldom
     # beside the next token (training/understanding.py)
-    understanding: float = 0.5
+    understanding_weight: float = 0.5
     understanding_layer: int = 4
     # then our own again, learning from the replies alone: what to say to what was said
     reply_scale: float = 0.6
@@ -302,13 +302,13 @@ def _train(
     with closing(
         Understanding(
             model, course, own_lessons(load_encoder(), course),
-            layer=recipe.understanding_layer, weight=recipe.understanding,
+            layer=recipe.understanding_layer, weight=recipe.understanding_weight,
         )
     ) as understanding:  # fmt: skip
         understanding.load_head(job.work / start)
         spent = train_on(
             course, model, optimizers(understanding, recipe, scale), job.work / f"{step}.pt",
-            whole=whole, identity=job.identity, beside=understanding,
+            whole=whole, identity=job.identity, auxiliary=understanding,
         )  # fmt: skip
     model.save_pretrained(job.work / step)
     understanding.save_head(job.work / step)
@@ -415,9 +415,11 @@ _CHAT = (
     "lines",
     "answers",
     "fewest_lines",
-    "understanding",
+    "understanding_weight",
     "understanding_layer",
 )
+# our words, and the encoder that teaches what they mean
+_TAUGHT_WITH = ("qa", "dialogues", "listening", "models/encoder")
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
@@ -426,15 +428,15 @@ STEPS: list[Step[Recipe]] = [
         chat,
         _CHAT,
         corpora=lambda recipe: CHAT,
-        data=("qa", "dialogues", "listening"),
+        data=_TAUGHT_WITH,
         from_nothing=True,  # a base has read them
     ),
-    Step("reply", reply, ("reply_scale", "reply_epochs"), data=("qa", "dialogues", "listening")),
+    Step("reply", reply, ("reply_scale", "reply_epochs"), data=_TAUGHT_WITH),
     Step(
         "shots",
         shots,
         ("shots_scale", "shots_epochs", "shots_pairs", "shots_listening"),
-        data=("qa", "dialogues", "listening"),
+        data=_TAUGHT_WITH,
     ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),

@@ -72,8 +72,9 @@ class Step(Generic[R]):
 
     ``make`` leaves its results in the work folder and returns facts about them. ``settings`` are those of
     the recipe that no step before reads: changing one leaves the earlier results as they are. ``corpora``
-    are the files of the corpora it reads, ``data`` the folders of our own data. A step that ``ships`` writes
-    the finished model; ``from_nothing`` steps are not done where the recipe goes on from a base.
+    are the files of the corpora it reads, ``data`` the folders of our own data and models. A step that
+    ``ships`` writes the finished model; ``from_nothing`` steps are not done where the recipe goes on from a
+    base.
     """
 
     name: str
@@ -148,7 +149,12 @@ def _look_at_sources(job: Job[R], steps: Sequence[Step[R]]) -> dict[str, list[st
         for name, keys in layout.items():
             if name not in seen:
                 seen[name] = corpus_digest(job.corpora / name, keys)
-        own = sorted(path for folder in step.data for path in (data_dir() / folder).rglob("*.jsonl"))
+        own = sorted(
+            path
+            for folder in step.data
+            for kind in ("*.jsonl", "*.safetensors")
+            for path in (data_dir() / folder).rglob(kind)
+        )
         digests[step.name] = [
             *(seen[name] for name in layout),
             *(hashlib.sha256(path.read_bytes()).hexdigest() for path in own),
