@@ -1,6 +1,6 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, and their fusion.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 6 bits, the
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 5 bits, the
 other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
 this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
 match is no match.
@@ -27,7 +27,7 @@ from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms, mapped
 
 FORMAT = 8
-_STEPS = 31  # of a vector's largest element: 6 bits, since each more would cost 6 MB and change nothing
+_STEPS = 15  # of a vector's largest element: 5 bits, since each more would cost 6 MB and change nothing
 _VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
 _LEAST_COHESION = 1e-3  # of a set without a single known n-gram
 _TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
@@ -203,22 +203,17 @@ class Index:
 
         The rows ``left_out`` will not be found, and the others of their sets are compared as if without them.
         """
-        found = next(self.look_up(self.queries([(text, context)])))
-        if not len(left_out):
-            return found
-        sets = self.sets.without(left_out, self.entries, self.dense, self.tfidf)
-        dense, words = found.dense.copy(), found.tfidf.copy()
-        dense[list(left_out)] = words[list(left_out)] = 0
-        return replace(
-            found, left_out=left_out, dense_sets=sets.near(0, dense), tfidf_sets=sets.near(1, words)
-        )
+        return next(self._similarities(self.queries([(text, context)]), left_out))
 
     def look_up(self, queries: Sequence[Query]) -> Iterator[Similarities]:
         """Yield the cosines of utterances that were read already with every entry, worked out in batches."""
         for first in range(0, len(queries), _TOGETHER):
             yield from self._similarities(queries[first : first + _TOGETHER])
 
-    def _similarities(self, queries: Sequence[Query]) -> Iterator[Similarities]:
+    def _similarities(self, queries: Sequence[Query], left_out: Sequence[int] = ()) -> Iterator[Similarities]:
+        sets = self.sets
+        if len(left_out):
+            sets = sets.without(left_out, self.entries, self.dense, self.tfidf)
         own = np.stack([query.vectors[0] for query in queries]) @ self.dense.T
         followed = [query for query in queries if query.context]
         if followed:
@@ -229,8 +224,8 @@ class Index:
                 before_dense[self.has_context] = next(before)
                 before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
             words = self.tfidf.similarities(query.text)
-            near = (self.sets.near(0, dense), self.sets.near(1, words))
-            yield Similarities(dense, words, *near, before_dense, before_tfidf, query.strangeness)
+            near = (sets.near(kind, _without(cosines, left_out)) for kind, cosines in enumerate((dense, words)))
+            yield Similarities(dense, words, *near, before_dense, before_tfidf, query.strangeness, left_out)
 
     def score(
         self,
@@ -324,10 +319,18 @@ class Index:
             return None
 
 
+def _without(cosines: Scores, rows: Sequence[int]) -> Scores:
+    """Return cosines with every entry, 0 for some rows."""
+    if len(rows):
+        cosines = cosines.copy()
+        cosines[list(rows)] = 0
+    return cosines
+
+
 def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
     """Return vectors in whole steps, int8, and the length of a step of each: a quarter of the size.
 
-    Cosines are kept to within a hundredth. What was packed before comes out the same.
+    Cosines are kept to within two hundredths. What was packed before comes out the same.
     """
     scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / _STEPS
     safe = np.where(scales > 0, scales, 1.0)[:, None]
