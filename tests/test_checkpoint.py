@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 from chatbot.dialogue import Turn
 from chatbot.models import checkpoint
 from chatbot.models.checkpoint import CheckpointError, find_checkpoint, load_model, load_tokenizer
-from chatbot.models.format import MARKERS, MarkerFormat, TemplateFormat, UsrSysFormat
+from chatbot.models.format import MarkerFormat, TemplateFormat, UsrSysFormat
 from chatbot.models.generator import Generator
+from chatbot.models.markers import MARKERS
 from tests.conftest import ROOT
 from tests.tiny_models import (
     KOGPT2_SPECIALS,

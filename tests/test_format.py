@@ -5,15 +5,8 @@ from transformers import PreTrainedTokenizerFast
 
 from chatbot.dialogue import Turn
 from chatbot.models import format as prompt_format
-from chatbot.models.format import (
-    MARKERS,
-    Exchange,
-    MarkerFormat,
-    TemplateFormat,
-    UsrSysFormat,
-    add_markers,
-    encode_text,
-)
+from chatbot.models.format import Exchange, MarkerFormat, TemplateFormat, UsrSysFormat
+from chatbot.models.markers import MARKERS, add_markers, encode_text
 from tests.tiny_models import character_bpe, wrapped
 
 

@@ -17,7 +17,8 @@ from safetensors import safe_open
 
 from chatbot.dialogue import Turn
 from chatbot.models.checkpoint import load_tokenizer
-from chatbot.models.format import MARKERS, MarkerFormat
+from chatbot.models.format import MarkerFormat
+from chatbot.models.markers import MARKERS
 from tests.tiny_models import write_kogpt2
 from training import gpt as gpt_module
 from training.gpt import Options, fine_tune

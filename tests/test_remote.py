@@ -15,7 +15,8 @@ from chatbot.backends import check_options, open_backend
 from chatbot.backends.remote import RemoteBackend, server_at
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
-from chatbot.models.format import MarkerFormat, add_markers
+from chatbot.models.format import MarkerFormat
+from chatbot.models.markers import add_markers
 from chatbot.session import Session
 from tests.conftest import Run
 from tests.tiny_models import character_bpe, wrapped

@@ -21,8 +21,9 @@ from chatbot.dialogue import Conversation, Turn
 from chatbot.errors import UsageError
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import CheckpointError, load_model, load_tokenizer, resize_embeddings
-from chatbot.models.format import MARKERS, MarkerFormat, TemplateFormat, add_markers
+from chatbot.models.format import MarkerFormat, TemplateFormat
 from chatbot.models.generator import Generator, Sampling
+from chatbot.models.markers import MARKERS, add_markers
 from chatbot.text import squeeze
 from tests.conftest import ROOT, Run
 from tests.tiny_models import INSTRUCT_TEMPLATE, write_instruct, write_kogpt2, write_ours

@@ -15,7 +15,8 @@ import torch
 from chatbot.dialogue import Turn
 from chatbot.knowledge import Answers, Entry
 from chatbot.models.checkpoint import load_model, load_tokenizer
-from chatbot.models.format import BOT, MarkerFormat
+from chatbot.models.format import MarkerFormat
+from chatbot.models.markers import BOT
 from tests.tiny_models import write_ours
 from training import loop as loop_module
 from training.causal import Curriculum, token_costs, train_on

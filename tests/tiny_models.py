@@ -13,7 +13,8 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrain
 
 from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import load_model, load_tokenizer, resize_embeddings, save_checkpoint
-from chatbot.models.format import MarkerFormat, add_markers
+from chatbot.models.format import MarkerFormat
+from chatbot.models.markers import add_markers
 
 # As far as they are known, and in an order of their own: code must not count on the ids.
 KOGPT2_SPECIALS = [

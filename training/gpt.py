@@ -39,15 +39,9 @@ from chatbot.models.checkpoint import (
     shipped_gpt,
 )
 from chatbot.models.device import resolve_device
-from chatbot.models.format import (
-    CHAT_TEMPLATE,
-    MarkerFormat,
-    TemplateFormat,
-    TrainableFormat,
-    add_markers,
-    end_ids,
-)
+from chatbot.models.format import MarkerFormat, TemplateFormat, TrainableFormat
 from chatbot.models.locate import is_hub_id
+from chatbot.models.markers import CHAT_TEMPLATE, add_markers, end_ids
 from training.causal import Curriculum, Plan, Reading, fingerprint, settle_generation, token_costs
 from training.dialogues import Splits, load_splits
 from training.loop import SCHEDULES, Report, Spent, agree, fit, is_first, process

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from chatbot.backends.settings import RETRY_TEMPERATURE, SETTINGS, adjusted, all_checked
 from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
-from chatbot.models.format import STYLE_WISH
+from chatbot.models.markers import STYLE_WISH
 from chatbot.style import reply_style
 
 # A chat template mixes text and markers in one string; what a person types stays text.

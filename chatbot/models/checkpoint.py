@@ -19,8 +19,9 @@ from shutil import copy, copytree, rmtree
 from typing import TYPE_CHECKING, Any
 
 from chatbot.errors import ChatbotError
-from chatbot.models.format import VERSION, marker_ids
+from chatbot.models.format import VERSION
 from chatbot.models.locate import is_hub_id, local_folder
+from chatbot.models.markers import marker_ids
 from chatbot.resources import data_dir, private_dir
 
 if TYPE_CHECKING:

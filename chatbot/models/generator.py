@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatbot.models.checkpoint import find_checkpoint, load_model, load_tokenizer, read_description
 from chatbot.models.device import number_type, resolve_device
-from chatbot.models.format import choose_format, end_ids, marker_like
+from chatbot.models.format import choose_format
 from chatbot.models.locate import local_folder
+from chatbot.models.markers import end_ids, marker_like
 from chatbot.text import compatibility_jamo
 
 if TYPE_CHECKING:

@@ -32,8 +32,9 @@ from chatbot.models.checkpoint import (
     save_checkpoint,
 )
 from chatbot.models.encoder import load_encoder
-from chatbot.models.format import MARKERS, MarkerFormat, add_markers
+from chatbot.models.format import MarkerFormat
 from chatbot.models.generator import Generator
+from chatbot.models.markers import MARKERS, add_markers
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, settle_generation, token_costs, train_on
 from training.corpora import CHAT, Layout, pretraining_lines, text_layout
