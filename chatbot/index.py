@@ -26,7 +26,7 @@ from chatbot.resources import data_dir, home_dir, private_dir
 from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms, mapped
 
-FORMAT = 8
+FORMAT = 9
 _STEPS = 15  # of a vector's largest element: 5 bits, since each more would cost 6 MB and change nothing
 _VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
 _LEAST_COHESION = 1e-3  # of a set without a single known n-gram
@@ -224,7 +224,7 @@ class Index:
                 before_dense[self.has_context] = next(before)
                 before_tfidf[self.has_context] = self.context_tfidf.similarities(query.context)
             words = self.tfidf.similarities(query.text)
-            near = (sets.near(kind, _without(cosines, left_out)) for kind, cosines in enumerate((dense, words)))
+            near = sets.near(0, _without(dense, left_out)), sets.near(1, _without(words, left_out))
             yield Similarities(dense, words, *near, before_dense, before_tfidf, query.strangeness, left_out)
 
     def score(

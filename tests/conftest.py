@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -37,6 +38,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"a test tried to reach the network: {args}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def saves_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a training every step seems to take minutes, so that its state is saved after each."""
+    from training import loop
+
+    ticks = itertools.count()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(ticks) * 200.0)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from chatbot.style import speech_level
 from chatbot.text import squeeze
 from tests.tiny_models import tiny_gpt2, write_ours
 from training import causal as causal_module
-from training import loop as loop_module
 from training.causal import Curriculum, token_costs, train_on
 from training.dialogues import Conversation, listening, own_conversations
 from training.recipes import gpt as recipe_module
@@ -46,14 +45,14 @@ def test_moved_lines_train_every_position_and_change_no_target() -> None:
     expected = torch.nn.functional.cross_entropy(
         model(input_ids=ids).logits[:, :-1].reshape(-1, 50), ids[:, 1:].reshape(-1)
     )
-    assert still.item() == pytest.approx(expected.item(), abs=1e-4)
+    assert still.item() == pytest.approx(expected.item(), rel=1e-3)  # bfloat16 where the processor has it
     token_costs(model, ids, learn, chance=1).sum().backward()
     touched = model.transformer.wpe.weight.grad.abs().sum(1) > 0
     assert touched.sum() > 60 and touched[0]
 
 
 def test_a_resumed_training_equals_one_without_a_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves_every_step: None
 ) -> None:
     folder = write_ours(tmp_path / "base")
     form = MarkerFormat(load_tokenizer(folder))
@@ -77,8 +76,6 @@ def test_a_resumed_training_equals_one_without_a_stop(
             train_on(course, model, recipe_module.optimizers(model, recipe_module.SIZES["cpu"]), state)
         return model.state_dict()
 
-    ticks = itertools.count()
-    monkeypatch.setattr(loop_module.time, "monotonic", lambda: next(ticks) * 200.0)
     whole = train(tmp_path / "whole.pt", None)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped.pt", 7)

@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from chatbot.dialogue import Turn
-from chatbot.knowledge import Answers, Entry
+from chatbot.knowledge import Answers, Entry, load_listening
 from chatbot.models.checkpoint import load_model, load_tokenizer
 from chatbot.models.format import MarkerFormat
 from chatbot.models.markers import BOT
 from tests.tiny_models import write_ours
-from training import loop as loop_module
 from training.causal import Curriculum, token_costs, train_on
 from training.dialogues import Conversation, listening
 from training.recipes.gpt import SIZES, optimizers
@@ -147,13 +146,11 @@ def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) 
         right = []
         for step in range(3):
             ids, reply = course[step]
-            rows = taught.rows(course.about(step))
             with torch.no_grad():
                 token_costs(model, ids, reply)
-                assert understanding._seen is not None
-                states = understanding._seen[torch.arange(len(ids)), last_openings(reply)]
-                found = understanding._embedding(states) @ taught.means.T
-            large = (rows >= 0) & (taught.sets[rows] >= 0)
+                states, rows = understanding._openings(step, reply)
+                found = states @ understanding.head.T @ taught.means.T
+            large = taught.sets[rows] >= 0
             right += (found.argmax(1)[large] == taught.sets[rows[large]]).tolist()
         return float(np.mean(right))
 
@@ -170,12 +167,12 @@ def test_what_was_said_is_told_apart_after_training(base: Path, tmp_path: Path) 
     assert not model.transformer.h[0]._forward_hooks
 
 
-def test_batches_of_unknown_utterances_teach_nothing(base: Path) -> None:
+def test_batches_of_unknown_utterances_teach_nothing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     course, model, understanding = watched(base)
     ids, reply = course[0]
-    understanding._course.about = lambda step: [None] * len(ids)  # type: ignore[method-assign]
+    monkeypatch.setattr(course, "about", lambda step: [None] * len(ids))
     token_costs(model, ids, reply)
-    assert understanding(0, ids, reply).item() == 0
+    assert understanding(0, reply).item() == 0
 
 
 def test_the_weight_is_what_it_counts(base: Path) -> None:
@@ -183,12 +180,12 @@ def test_the_weight_is_what_it_counts(base: Path) -> None:
     for weight in (1.0, 0.25):
         course, model, understanding = watched(base, weight=weight)
         token_costs(model, *course[0])
-        losses.append(understanding(0, *course[0]).item())
+        losses.append(understanding(0, course[0][1]).item())
     assert losses[1] == pytest.approx(losses[0] / 4) and losses[0] > 0
 
 
 def test_a_resumed_training_ends_with_the_same_head(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves_every_step: None
 ) -> None:
     class Stopped(Exception):
         pass
@@ -205,12 +202,10 @@ def test_a_resumed_training_ends_with_the_same_head(
                 raise Stopped
             return about(step)
 
-        understanding._course.about = watch  # type: ignore[method-assign]
+        monkeypatch.setattr(course, "about", watch)
         train_on(course, model, optimizers(understanding, SIZES["cpu"]), state, auxiliary=understanding)
         return understanding.state_dict()
 
-    ticks = itertools.count()
-    monkeypatch.setattr(loop_module.time, "monotonic", lambda: next(ticks) * 200.0)
     whole = train(tmp_path / "whole.pt", None)
     with pytest.raises(Stopped):
         train(tmp_path / "stopped.pt", 3)
@@ -227,10 +222,37 @@ def test_the_next_step_of_a_recipe_goes_on_with_the_head(base: Path, tmp_path: P
         first.head.mul_(2)
     first.save_head(tmp_path)
     *_, second = watched(base)
-    second.load_head(tmp_path / "nothing there")
-    assert not torch.equal(first.head, second.head)
     second.load_head(tmp_path)
     assert torch.equal(first.head, second.head)
+
+
+def test_a_model_without_a_head_gets_the_one_that_suits_it(base: Path, tmp_path: Path) -> None:
+    course, model, understanding = watched(base, times=20)
+
+    def cost() -> float:
+        with torch.no_grad():
+            token_costs(model, *course[0])
+            return float(understanding(0, course[0][1]))
+
+    before = cost()
+    understanding.load_head(tmp_path / "nothing there")
+    assert cost() < 0.9 * before
+
+
+def test_a_course_that_begins_with_the_unknown_fits_its_head_on_what_comes_later(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, _, understanding = watched(base, times=20)
+    about = course.about
+    monkeypatch.setattr(course, "about", lambda n: about(n) if n > 3 else [None] * len(course[n][0]))
+    before = understanding.head.detach().clone()
+    understanding.load_head(tmp_path / "nothing there")
+    assert understanding.head.norm().item() == pytest.approx(before.norm().item(), rel=1e-3)
+    assert not torch.equal(understanding.head, before)
+    monkeypatch.setattr(course, "about", lambda n: [None] * len(course[n][0]))
+    after = understanding.head.detach().clone()
+    understanding.load_head(tmp_path / "nothing there")
+    assert torch.equal(understanding.head, after)
 
 
 def test_lines_read_over_and_over_have_one_answer() -> None:
@@ -244,3 +266,19 @@ def test_lines_read_over_and_over_have_one_answer() -> None:
     assert len(answers) > 10_000
     assert all(len(said) == 1 for said in answers.values())
     assert len(drawn[0]) < len(listening(1, 1))
+
+
+def test_situations_are_taught_with_the_answers_they_share() -> None:
+    shared = Answers("one", ("그렇군요.",), ())
+    entries = [entry for entry in load_listening().entries if not entry.context]
+    sources = {entry.question: entry.answers.source for entry in entries}
+    some = {source for source in set(sources.values()) if source < "situation-m"}
+    told = listening(1, 1, fewest=3, shared=dict.fromkeys(some, shared))
+    kept = 0
+    for conversation in told:
+        if conversation.about is not None:
+            theirs = sources[conversation.about] in some and conversation.style == "polite"
+            kept += not theirs
+            # without a casual one in common it keeps its own
+            assert (conversation.turns[-1].text == "그렇군요.") == theirs
+    assert 0 < kept < len(told) - 1000

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WARMUP = 0.02  # share of the steps
 
-# An auxiliary loss of a batch, by its number, ids and reply, worked out after the model has read it.
-AuxiliaryLoss = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+# An auxiliary loss of a batch, by its number and where replies are, worked out after the model has read it.
+AuxiliaryLoss = Callable[[int, torch.Tensor], torch.Tensor]
 
 
 class _Epoch(NamedTuple):
@@ -155,7 +155,7 @@ class Plan:
                 costs = token_costs(model, ids.to(device), learnt.to(device))
                 loss = (costs * weight[learnt].to(device)).sum() / total
                 if self._auxiliary:
-                    loss = loss + self._auxiliary(number, ids, reply) / len(numbers)
+                    loss = loss + self._auxiliary(number, reply) / len(numbers)
                 yield loss, int((ids != self._course.pad).sum())
 
     def _weights(self, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
@@ -221,7 +221,7 @@ def train_on(
         return fit(
             trained, lambda step: plan.parts(step, model), optimizers, state,
             steps=plan.steps, warmup=WARMUP, save_every=5, report=report,
-            identity=f"{fingerprint(trained)} {identity} {plan.steps}",
+            identity=f"{fingerprint(model)} {identity} {plan.steps}",
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from chatbot.chatlogs.conversations import split_at
 from chatbot.dialogue import Turn
 from chatbot.index import Index, open_index
 from chatbot.knowledge import (
+    Answers,
     DataError,
     Entry,
     Knowledge,
@@ -139,14 +140,20 @@ def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
         yield row["meta"]["split"], [turn for turn in turns if turn.text]
 
 
-def own_conversations(seed: int, wordings: int | None = None) -> Iterator[Conversation]:
+def own_conversations(
+    seed: int,
+    wordings: int | None = None,
+    *,
+    answers: int | None = None,
+    shared: Mapping[str, Answers] | None = None,
+) -> Iterator[Conversation]:
     """Yield one epoch of the words that ship: pairs in every speech level, dialogues.
 
     Another seed draws other answers, other noise and other neighbours, and with ``wordings`` other so many
-    questions of every intent.
+    questions of every intent; ``answers`` and ``shared`` are as in :func:`listening`.
     """
     rng = random.Random(seed)
-    pairs = list(_pairs(load_knowledge(), rng, wordings=wordings))
+    pairs = list(_pairs(load_knowledge(), rng, wordings=wordings, answers=answers, shared=shared))
     rng.shuffle(pairs)
     before: dict[Style | None, Conversation] = {}
     for pair in pairs:
@@ -185,7 +192,8 @@ def _examples(conversation: Conversation, ranked: Sequence[Entry], rng: random.R
     """Return a few exchanges of other questions, the first of ``ranked`` last."""
     *before, said, reply = conversation.turns
     style = conversation.style or reply_style(dialogue.Conversation(turns=[*before, said]))
-    own = {e.answers.source for e in ranked if reply.text in e.answers.in_style(style)}
+    asked = conversation.about  # what it is taught to reply may be another's answer
+    own = {e.answers.source for e in ranked if e.question == asked or reply.text in e.answers.in_style(style)}
     # What stands in an example need only be repeated: that is not to become a habit.
     used = own if rng.random() >= _SAME_INTENT else set()
     found: list[Exchange] = []
@@ -198,35 +206,53 @@ def _examples(conversation: Conversation, ranked: Sequence[Entry], rng: random.R
     return reversed(found)
 
 
-def pairs_with_examples(share: float, seed: int) -> list[Conversation]:
-    """Return a share of our pairs, in every speech level, with others before them as examples."""
+def pairs_with_examples(
+    share: float, seed: int, *, answers: int | None = None, shared: Mapping[str, Answers] | None = None
+) -> list[Conversation]:
+    """Return a share of our pairs, in every speech level, with others before them as examples.
+
+    ``answers`` and ``shared`` are as in :func:`listening`; what examples show are an intent's own answers.
+    """
     rng = random.Random(seed)
     knowledge = load_knowledge()
-    pairs = list(_pairs(knowledge, rng))
+    pairs = list(_pairs(knowledge, rng, answers=answers, shared=shared))
     chosen = rng.sample(pairs, int(share * len(pairs)))
     return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
 def listening(
-    seed: int, wordings: int | None = None, *, answers: int | None = None, fewest: int = 1
+    seed: int,
+    wordings: int | None = None,
+    *,
+    answers: int | None = None,
+    fewest: int = 1,
+    shared: Mapping[str, Answers] | None = None,
 ) -> list[Conversation]:
     """Return what a good listener says to our lines in both speech levels, some lines with slips of typing.
 
     Shuffled; another seed draws other replies and, with ``wordings``, other so many lines of every situation.
     With ``answers`` it always has the first so many replies of a situation; one of less than ``fewest``
-    lines is left out.
+    lines is left out. ``shared`` holds the answers of another in place of a situation's own, by its source.
     """
     rng = random.Random(seed)
     followed = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
-    pairs = _pairs(load_listening(), rng, wordings=wordings, answers=answers, fewest=fewest)
+    pairs = _pairs(load_listening(), rng, wordings=wordings, answers=answers, fewest=fewest, shared=shared)
     told = [*pairs, *followed]
     rng.shuffle(told)
     return told
 
 
-def listening_with_examples(share: float, seed: int, wordings: int | None = None) -> list[Conversation]:
-    """Return a share of what a good listener says to our lines, with others before it as examples."""
-    told = listening(seed, wordings)
+def listening_with_examples(
+    share: float,
+    seed: int,
+    wordings: int | None = None,
+    *,
+    answers: int | None = None,
+    fewest: int = 1,
+    shared: Mapping[str, Answers] | None = None,
+) -> list[Conversation]:
+    """Return a share of what :func:`listening` returns, with other exchanges before it as examples."""
+    told = listening(seed, wordings, answers=answers, fewest=fewest, shared=shared)
     return with_examples(told[: int(share * len(told))], open_index(load_listening(), load_encoder()), seed)
 
 
@@ -237,6 +263,7 @@ def _pairs(
     wordings: int | None = None,
     answers: int | None = None,
     fewest: int = 1,
+    shared: Mapping[str, Answers] | None = None,
 ) -> Iterator[Conversation]:
     by_answers: dict[str, list[Entry]] = {}
     for entry in knowledge.entries:
@@ -248,9 +275,12 @@ def _pairs(
         if len(entries) >= fewest
     ):
         for style in _STYLES:
-            if entry.answers.has_style(style):
+            own = entry.answers
+            replies = (shared or {}).get(own.source, own)
+            replies = replies if replies.has_style(style) else own
+            if replies.has_style(style):
                 question = noisy(entry.question, rng) if rng.random() < noise else entry.question
-                answer = rng.choice(entry.answers.in_style(style)[:answers])
+                answer = rng.choice(replies.in_style(style)[:answers])
                 turns = [Turn("user", question), Turn("assistant", answer)]
                 yield Conversation(turns, style, about=entry.question)
 

@@ -106,7 +106,7 @@ turn before, in {_pc(follow_ups["without_context"])} without it.
 
 1. WordPiece vocabulary over the pretraining text (NFC, laughter and crying cut to three letters).
 2. First word vectors by factorising the co-occurrence counts (positive PMI).
-3. Masked language modelling: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}.
+3. Masked language modelling: {_went(spent)} on {spent.get("machine", "two CPU cores")}.
 4. Contrastive training on paraphrases (multiple negatives ranking), scored pairs (CoSENT); our own texts
    are told apart by intent and situation (softmax over a vector for each). A
    share of the sentences with typing noise. {_rounds(facts["contrast"])}
@@ -215,7 +215,8 @@ def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` beside the shipped GPT and add ``facts`` to its ``chatbot.json``.
 
     ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat`` unless it went on from a base, ``reply`` and
-    ``shots``: steps, tokens, minutes), ``data_fingerprint`` and ``metrics``.
+    ``shots``: steps, tokens, minutes), ``data_fingerprint``, ``metrics`` and, where replies were shared,
+    ``shared`` (``sets`` and their ``leaders``).
     """
     recipe, metrics = facts["recipe"], facts["metrics"]
     spent, reply, shots = (facts["training"][step] for step in ("pretrain", "reply", "shots"))
@@ -284,13 +285,13 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 ## Training
 
 1. Character BPE over the pretraining text, NFC.
-2. Next-token pretraining, one line a sequence: {spent["steps"]:,} steps, {spent["tokens"] / 1e6:.1f} million tokens, {spent["minutes"]:.0f} minutes on {spent.get("machine", "two CPU cores")}{_begun_from(spent.get("earlier"))}.
+2. Next-token pretraining, one line a sequence: {_went(spent)} on {spent.get("machine", "two CPU cores")}{_begun_from(spent, recipe["layers"])}.
 3. Conversations: the corpora's everyday ones once, then our own, in both speech levels, with typing noise and changes
    of subject (our dialogues, some lines of each situation with a listener's reply, `data/listening`, and some wordings
    of each intent): {_went(chat)}.
 4. Our own {_times(recipe["reply_epochs"])} more, the loss on the replies alone: {_went(reply)}. From step {3 if chat else 4} on the state before the reply, after
    layer {recipe["understanding_layer"]}, is drawn to our sentence encoder's embedding of what was said, and to the mean of its intent or
-   situation before all others' (`training/understanding.py`).
+   situation before all others' (`training/understanding.py`).{_shared(recipe, facts.get("shared"))}
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three
    retrieved pairs before each as examples: {_went(shots)}.
 6. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
@@ -334,17 +335,30 @@ def _went(step: dict[str, Any] | None) -> str:
     )
 
 
-def _begun_from(earlier: dict[str, Any] | None) -> str:
+def _begun_from(spent: dict[str, Any], layers: int) -> str:
     """Say what the pretraining went on from, where it did not begin from nothing."""
+    earlier = spent.get("earlier")
     if not earlier:
         return ""
+    before = spent.get("base_layers", layers)
+    depth = f" ({before} layers, the upper ones doubled)" if before < layers else ""
     read: Counter[str] = Counter()
     while earlier:
         read.update({name: step["tokens"] for name, step in earlier.items()})
         earlier = earlier["pretrain"].get("earlier")
     return (
-        f", going on from the versions before, which had read {read['pretrain'] / 1e6:.1f} million tokens of "
+        f", going on from the versions before{depth}, which had read {read['pretrain'] / 1e6:.1f} million tokens of "
         f"text, {read['chat'] / 1e6:.1f} of conversations and {read['reply'] / 1e6:.1f} for the replies alone"
+    )
+
+
+def _shared(recipe: dict[str, Any], shared: dict[str, Any] | None) -> str:
+    """Say how many replies were taught, where intents and situations much alike shared theirs."""
+    if not shared or recipe.get("likeness") is None:
+        return ""
+    return (
+        f" Those whose mean\n   embeddings have a cosine of {recipe['likeness']:g} or more share the replies of one "
+        f"(`training/shared_answers.py`):\n   {shared['leaders']:,} for {shared['sets']:,} of them."
     )
 
 

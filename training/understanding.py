@@ -11,7 +11,7 @@ written. The finished checkpoint holds nothing of it: the head is thrown away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from chatbot.knowledge import Entry, load_knowledge, load_listening
 from chatbot.models.encoder import Encoder
 from training.causal import Curriculum
+from training.tuning import blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _HEAD = "understanding.pt"
 _SCALE = 20.0  # of the cosines in the softmax, as in the encoder's own training
 _DISTILLED = 3.0  # what the distance to the encoder's embedding counts beside the softmax
+_FITTED_ON = 60  # batches, the first head of a model: some thousand utterances
+_RIDGE = 10.0
 _SMALLEST_SET = 3  # wordings of an intent or situation that is told apart; fewer say little about its middle
 
 
@@ -96,9 +99,8 @@ class Understanding(torch.nn.Module):
         generator = torch.Generator().manual_seed(layer)  # whatever was drawn before
         head = torch.empty(lessons.embeddings.shape[1], model.config.n_embd)
         self.head = torch.nn.Parameter(torch.nn.init.orthogonal_(head, generator=generator).to(model.device))
-        gpt2: Any = model
         self._seen: torch.Tensor | None = None
-        self._hook = gpt2.transformer.h[layer - 1].register_forward_hook(self._see)
+        self._hook = blocks(model)[layer - 1].register_forward_hook(self._see)
 
     def _see(self, block: torch.nn.Module, given: Any, states: torch.Tensor) -> None:
         self._seen = states
@@ -112,34 +114,59 @@ class Understanding(torch.nn.Module):
         torch.save(self.head.data, folder / _HEAD)
 
     def load_head(self, folder: Path) -> None:
-        """Go on with the head beside a model; one from elsewhere, such as what ships, has none."""
-        with suppress(OSError):
+        """Go on with the head beside a model; for one that has none, such as what ships, fit it."""
+        try:
             saved = torch.load(folder / _HEAD, weights_only=True, map_location=self.head.device)
-            self.head.data.copy_(saved)
+        except OSError:
+            saved = self._fitted()
+        self.head.data.copy_(saved)
 
-    def forward(self, number: int, ids: torch.Tensor, reply: torch.Tensor) -> torch.Tensor:
-        """Return the loss of batch ``number`` of the course, which the model has just read.
+    @torch.no_grad()
+    def _fitted(self) -> torch.Tensor:
+        """Return the head that suits the model as it is: ridge regression on the first utterances it meets.
 
-        ``ids`` and ``reply`` are ``(conversations, longest)``, as the course gives them.
+        Where nothing in the course is known, the head stays as it is.
         """
+        gram = _RIDGE * torch.eye(self.head.shape[1])
+        wanted = torch.zeros_like(self.head, device="cpu")
+        telling = (
+            n for n in range(len(self._course)) if (self._lessons.rows(self._course.about(n)) >= 0).any()
+        )
+        for number in islice(telling, _FITTED_ON):
+            ids, reply = self._course[number]
+            self.model.base_model(input_ids=ids.to(self.model.device), use_cache=False)
+            states, rows = self._openings(number, reply)
+            states = states.cpu()
+            gram += states.T @ states
+            wanted += self._lessons.embeddings[rows].T @ states
+        fitted = torch.linalg.solve(gram, wanted, left=False)
+        return fitted * self.head.norm().cpu() / fitted.norm() if fitted.any() else self.head
+
+    def _openings(self, number: int, reply: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normed states where replies begin, ``(n, width)``, and the rows of what was said."""
         assert self._seen is not None
         states, self._seen = self._seen, None
         rows = self._lessons.rows(self._course.about(number))
-        known = rows >= 0
-        if not known.any():
+        places = last_openings(reply).to(states.device)
+        known = (rows >= 0).nonzero()[:, 0]
+        chosen = states[known.to(states.device), places[known]].float()
+        return F.layer_norm(chosen, chosen.shape[-1:]), rows[known]
+
+    def forward(self, number: int, reply: torch.Tensor) -> torch.Tensor:
+        """Return the loss of batch ``number`` of the course, which the model has just read.
+
+        ``reply`` is ``(conversations, longest)``, as the course gives it.
+        """
+        states, rows = self._openings(number, reply)
+        if not len(rows):
             return 0 * self.head.sum()
-        places = last_openings(reply)[known]
-        found = self._embedding(states[known.nonzero()[:, 0].to(states.device), places.to(states.device)])
-        wanted, sets = self._lessons.embeddings[rows[known]], self._lessons.sets[rows[known]]
+        found = F.normalize(states @ self.head.T, dim=1)
+        wanted, sets = self._lessons.embeddings[rows], self._lessons.sets[rows]
         loss = _DISTILLED * (1 - (found * wanted.to(found)).sum(1)).mean()
         if (sets >= 0).any():
             cosines = found @ self._lessons.means.to(found).T
             loss = loss + F.cross_entropy(_SCALE * cosines, sets.to(found.device), ignore_index=-1)
         return self._weight * loss
-
-    def _embedding(self, states: torch.Tensor) -> torch.Tensor:
-        """Return what the model makes of utterances, as unit vectors ``(n, width of the encoder)``."""
-        return F.normalize(F.layer_norm(states.float(), states.shape[-1:]) @ self.head.T, dim=1)
 
 
 def last_openings(reply: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,14 @@
 
     python -m training.recipes.gpt --corpora DIR --out data/models/gpt
 
-does everything in order: ``vocab``, ``pretrain``, ``chat``, ``reply``, ``shots``, ``export``, ``card``.
-Stopped and started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on from the GPT
-that ships, without ``chat``: it has read those conversations.
+does everything in order: ``vocab``, ``pretrain``, ``share``, ``chat``, ``reply``, ``shots``, ``export``,
+``card``. Stopped and started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on
+from the GPT that ships, without ``chat``: it has read those conversations.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import typer
@@ -24,7 +25,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from chatbot import __version__
 from chatbot.errors import UsageError
-from chatbot.knowledge import load_dialogues, load_knowledge
+from chatbot.knowledge import load_dialogues, load_knowledge, load_listening
 from chatbot.models.checkpoint import (
     load_model,
     load_tokenizer,
@@ -50,6 +51,7 @@ from training.loop import Spent, fit
 from training.muon import Muon
 from training.recipes import steps as common
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
+from training.shared_answers import answers_of, shared_answers
 from training.understanding import Understanding, own_lessons
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Recipe(common.Recipe):
     vocab_size: int = 8_000
     alphabet: int = 2_200
     hidden: int = 256
-    layers: int = 6
+    layers: int = 8
     heads: int = 4
     positions: int = 256
     longest_line: int = 100
@@ -104,15 +106,17 @@ class Recipe(common.Recipe):
     chat_batch_tokens: int = 2048
     conversations: int | None = None  # of an epoch; all
     wordings: int = 2  # questions of an intent in an epoch, others in every one
-    lines: int = 4  # of a situation in an epoch, that a listener replies to
-    answers: int = 1  # that chat and reply teach of a situation: what is read over and over is remembered
+    lines: int = 3  # of a situation in an epoch, that a listener replies to
+    answers: int = 1  # of an intent or situation that are taught: what is read over and over is remembered
     fewest_lines: int = 3  # a situation has in them; what was written down once is met too seldom
+    # cosine from which intents and situations share the replies of one; without it none do
+    likeness: float | None = 0.7
     # beside the next token (training/understanding.py)
     understanding_weight: float = 0.5
     understanding_layer: int = 4
     # then our own again, learning from the replies alone: what to say to what was said
     reply_scale: float = 0.6
-    reply_epochs: float = 3
+    reply_epochs: float = 2.5
     # then with retrieved examples: of our pairs and of the listener's replies these shares, dialogues once
     shots_scale: float = 0.15
     shots_epochs: int = 1
@@ -120,6 +124,8 @@ class Recipe(common.Recipe):
     shots_listening: float = 0.05
     sampling_temperature: float = 0.3
 
+
+_SHARED = "shared-answers.json"
 
 SIZES = {
     "cpu": Recipe(),
@@ -134,9 +140,29 @@ SIZES = {
         minutes=0.05,
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
-        wordings=1, lines=1, understanding_layer=1, shots_listening=0.01, shots_pairs=0.001,
+        wordings=1, lines=1, likeness=None, understanding_layer=1, shots_listening=0.01, shots_pairs=0.001,
     ),
 }  # fmt: skip
+
+
+def share(job: Job[Recipe]) -> dict[str, Any]:
+    """Find out which intents and situations are taught with the same replies."""
+    recipe = job.recipe
+    found = {}
+    if recipe.likeness is not None:
+        groups = [
+            [e for e in known.entries if not e.context] for known in (load_listening(), load_knowledge())
+        ]
+        found = shared_answers(groups, load_encoder(), recipe.likeness, recipe.fewest_lines)
+    (job.work / _SHARED).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    return {"sets": len(found), "leaders": len(set(found.values()))}
+
+
+def _taught(job: Job[Recipe]) -> dict[str, Any]:
+    """Return what is taught of the answers: how many, and those that are shared."""
+    sources = json.loads((job.work / _SHARED).read_text(encoding="utf-8"))
+    shared = answers_of(sources, [*load_listening().entries, *load_knowledge().entries])
+    return {"answers": job.recipe.answers, "shared": shared}
 
 
 def vocab(job: Job[Recipe]) -> dict[str, Any]:
@@ -182,12 +208,14 @@ def _text(job: Job[Recipe]) -> list[str]:
 
 def pretrain(job: Job[Recipe]) -> dict[str, Any]:
     """Pretrain on plain text, one line a sequence, for a fixed time."""
+    from transformers import AutoConfig
+
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
     tokenizer = load_tokenizer(job.work / "tokenizer")
     ids, starts = tokenised_lines(job.work, lambda: _text(job), recipe.longest_line, around=([BOS], [EOS]))
     batches = Batches(ids, starts, batch_tokens=recipe.batch_tokens, pad=PAD, seed=recipe.seed)
-    model = _on_device(base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
+    model = _for_training(base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(model.device)
@@ -199,27 +227,55 @@ def pretrain(job: Job[Recipe]) -> dict[str, Any]:
         minutes=recipe.minutes, warmup=recipe.warmup, save_every=SAVE_EVERY, identity=job.started_from,
     )  # fmt: skip
     model.save_pretrained(job.work / "pretrained")
-    earlier = {"earlier": read_description(job.base).get("training", {})} if job.base else {}
-    return {**_facts(spent), **earlier}
+    if not job.base:
+        return _facts(spent)
+    layers = AutoConfig.from_pretrained(job.base).n_layer
+    return {**_facts(spent), "base_layers": layers, "earlier": read_description(job.base).get("training", {})}
 
 
 def base_model(job: Job[Recipe], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Return the model to go on from.
+    """Return the model to go on from, as deep as the recipe's.
 
     Raises:
-        UsageError: it is of another size than the recipe's.
+        UsageError: it is of another width than the recipe's, deeper, or less than half as deep.
     """
     assert job.base
     model: Any = load_model(job.base, torch.float32, len(tokenizer))
-    shape = (getattr(model.config, "n_embd", None), getattr(model.config, "n_layer", None))
-    if shape != (job.recipe.hidden, job.recipe.layers):
+    layers = job.recipe.layers
+    if getattr(model.config, "n_embd", None) != job.recipe.hidden or not (
+        model.config.n_layer <= layers <= 2 * model.config.n_layer
+    ):
         raise UsageError(f"--base {job.base}: 레시피와 크기가 달라요. --size를 확인해 주세요.")
-    return model
+    return deepened(model, layers)
 
 
-def _on_device(model: PreTrainedModel) -> PreTrainedModel:
+def deepened(model: GPT2LMHeadModel, layers: int) -> GPT2LMHeadModel:
+    """Return the model with so many blocks, at most twice its own: the upper ones twice, saying the same.
+
+    A new block is a copy of the one below that adds nothing as yet, its projections back into the stream
+    being 0 (LLaMA Pro, Wu et al. 2024, arXiv:2401.02415).
+    """
+    own = model.config.n_layer
+    if layers == own:
+        return model
+    doubled = 2 * own - layers  # the first block that comes twice
+    source = [*range(doubled), *(n for n in range(doubled, own) for _ in range(2))]
+    config = copy.deepcopy(model.config)
+    config.n_layer = layers
+    deep: Any = type(model)(config)
+    weights = {name: value for name, value in model.state_dict().items() if ".h." not in name}
+    deep.load_state_dict(weights, strict=False)
+    for number, (block, below) in enumerate(zip(deep.transformer.h, source, strict=True)):
+        block.load_state_dict(model.transformer.h[below].state_dict())
+        if number and source[number - 1] == below:
+            for weight in (*block.attn.c_proj.parameters(), *block.mlp.c_proj.parameters()):
+                torch.nn.init.zeros_(weight)
+    return deep
+
+
+def _for_training(model: Any) -> PreTrainedModel:
     """Return the model where it is trained, its activation worked out in one go: a tenth of a step's time."""
-    for block in cast("Any", model).transformer.h:
+    for block in model.transformer.h:
         block.mlp.act = torch.nn.GELU(approximate="tanh")  # the same function as GPT-2's own
     torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")  # the library's hides the type
     return model
@@ -230,21 +286,22 @@ def _facts(spent: Spent) -> dict[str, Any]:
 
 
 def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    own = [_own(job.recipe, epoch) for epoch in range(job.recipe.chat_epochs)]
+    own = [_own(job, epoch) for epoch in range(job.recipe.chat_epochs)]
     return [list(islice(corpora_conversations(job.corpora), job.recipe.conversations)), *own]
 
 
 def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
     wanted = job.recipe.reply_epochs  # the last may be a part of one
-    epochs = ((_own(job.recipe, 100 + number), wanted - number) for number in range(math.ceil(wanted)))
+    epochs = ((_own(job, 100 + number), wanted - number) for number in range(math.ceil(wanted)))
     return [own[: int(min(share, 1) * len(own))] for own, share in epochs]
 
 
-def _own(recipe: Recipe, draw: int) -> list[Conversation]:
+def _own(job: Job[Recipe], draw: int) -> list[Conversation]:
     """Return an epoch of our own words: pairs, dialogues, a listener's replies."""
+    recipe, taught = job.recipe, _taught(job)
     own = [
-        *own_conversations(recipe.seed + draw, recipe.wordings),
-        *listening(recipe.seed + draw, recipe.lines, answers=recipe.answers, fewest=recipe.fewest_lines),
+        *own_conversations(recipe.seed + draw, recipe.wordings, **taught),
+        *listening(recipe.seed + draw, recipe.lines, fewest=recipe.fewest_lines, **taught),
     ]
     random.Random(recipe.seed + draw).shuffle(own)
     return own[: recipe.conversations]
@@ -268,14 +325,16 @@ def shots(job: Job[Recipe]) -> dict[str, Any]:
 
     Most of what it reads is plain, attentive replies: what it says where it understands only roughly.
     """
-    recipe = job.recipe
+    recipe, taught = job.recipe, _taught(job)
     epochs = []
     for epoch in range(recipe.shots_epochs):
         seed = recipe.seed + 200 + 10 * epoch
         rng = random.Random(seed)
-        own = pairs_with_examples(recipe.shots_pairs, seed)
+        own = pairs_with_examples(recipe.shots_pairs, seed, **taught)
         own += [Conversation(turns, style) for turns, style in load_dialogues()]
-        own += listening_with_examples(recipe.shots_listening, seed, recipe.lines)
+        own += listening_with_examples(
+            recipe.shots_listening, seed, recipe.lines, fewest=recipe.fewest_lines, **taught
+        )
         epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
     spent = _train(job, "reply", "shots", epochs, recipe.shots_scale)
     return {**_facts(spent), "epochs": recipe.shots_epochs}
@@ -296,7 +355,7 @@ def _train(
     """
     recipe = job.recipe
     tokenizer = load_tokenizer(job.work / "tokenizer")
-    model = _on_device(load_model(job.work / start, torch.float32, len(tokenizer)))
+    model = _for_training(load_model(job.work / start, torch.float32, len(tokenizer)))
     course = Curriculum(
         MarkerFormat(tokenizer), epochs, longest=recipe.chat_longest, batch_tokens=recipe.chat_batch_tokens
     )
@@ -357,6 +416,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
             for step in ("pretrain", "chat", "reply", "shots")
             if step != "chat" or not job.base
         },
+        "shared": job.facts("share"),
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
             **evaluate_gpt(model=str(job.out), device="cpu"),
@@ -415,7 +475,6 @@ _CHAT = (
     "wordings",
     "lines",
     "answers",
-    "fewest_lines",
     "understanding_weight",
     "understanding_layer",
 )
@@ -424,6 +483,7 @@ _TAUGHT_WITH = ("qa", "dialogues", "listening", "models/encoder")
 STEPS: list[Step[Recipe]] = [
     Step("vocab", vocab, corpora=_reads_text),
     Step("pretrain", pretrain, ("minutes",), corpora=_reads_text),
+    Step("share", share, ("likeness", "fewest_lines"), data=_TAUGHT_WITH),
     Step(
         "chat",
         chat,
