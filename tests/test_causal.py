@@ -20,7 +20,8 @@ from tests.tiny_models import tiny_gpt2, write_ours
 from training import causal as causal_module
 from training.causal import Curriculum, token_costs, train_on
 from training.dialogues import Conversation, listening, own_conversations
-from training.recipes import gpt as recipe_module
+from training.recipes.gpt import SIZES
+from training.recipes.gpt_model import optimizers
 
 PAIRS = [("안녕", "안녕하세요! 반가워요."), ("뭐 해?", "그냥 있어요."), ("배고파", "밥 먹어요, 우리.")]
 
@@ -35,6 +36,21 @@ def test_only_replies_are_learnt_unless_the_whole_text_is(tmp_path: Path) -> Non
     assert len(course) == 2 and course[1][0].shape[0] == 1
     with pytest.raises(IndexError):
         course[2]
+
+
+def test_of_a_reply_that_is_cut_only_its_opening_is_read(tmp_path: Path) -> None:
+    form = MarkerFormat(load_tokenizer(write_ours(tmp_path / "base")))
+    talk = [
+        Turn(role, text) for pair in PAIRS for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    whole, cut = (
+        Curriculum(form, [[Conversation(talk, "polite", opening=opening)]], longest=200, batch_tokens=400)[0]
+        for opening in (None, 2)
+    )
+    length = cut[0].shape[1]
+    assert torch.equal(cut[0], whole[0][:, :length]) and torch.equal(cut[1], whole[1][:, :length])
+    assert cut[1][0, -3:].tolist() == [False, True, True]  # earlier replies are all there
+    assert cut[1].sum() == whole[1].sum() - (whole[0].shape[1] - length) and cut[1].sum() > 2
 
 
 def test_moved_lines_train_every_position_and_change_no_target() -> None:
@@ -73,7 +89,7 @@ def test_a_resumed_training_equals_one_without_a_stop(
 
         with monkeypatch.context() as patch:
             patch.setattr(causal_module, "token_costs", loss)
-            train_on(course, model, recipe_module.optimizers(model, recipe_module.SIZES["cpu"]), state)
+            train_on(course, model, optimizers(model, SIZES["cpu"]), state)
         return model.state_dict()
 
     whole = train(tmp_path / "whole.pt", None)

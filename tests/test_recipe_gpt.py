@@ -22,17 +22,8 @@ from tests.tiny_models import write_ours
 from training.dialogues import corpora_conversations
 from training.model_card import write_gpt_card
 from training.recipes import gpt as recipe_module
-from training.recipes.gpt import (
-    SIZES,
-    STEPS,
-    base_model,
-    deepened,
-    fresh_model,
-    pretrain,
-    reply,
-    share,
-    vocab,
-)
+from training.recipes.gpt import SIZES, STEPS, pretrain, reply, share, vocab
+from training.recipes.gpt_model import base_model, deepened, fresh_model
 from training.recipes.steps import Job
 
 
@@ -51,6 +42,11 @@ def test_one_command_makes_a_gpt_that_answers(tmp_path: Path, home: Path, run: R
     tokenizer = load_tokenizer(out)
     assert load_model(out, "auto", len(tokenizer)).dtype == torch.float16
     assert (out / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+    shots, recalled = (load_model(work / step, torch.float32, len(tokenizer)) for step in ("shots", "recall"))
+    left = [n for n, p in recalled.named_parameters() if torch.equal(p, shots.get_parameter(n))]
+    assert {name.rsplit(".", 2)[0] for name in left if ".mlp.c_fc" in name} == {"transformer.h.0.mlp"}
+    assert "transformer.wte.weight" in left and "transformer.ln_f.weight" not in left
 
     before = (work / "chat.json").read_text()
     again = run_recipe("gpt", corpora, "--work", str(work), home=home)
@@ -120,7 +116,7 @@ def test_what_is_much_alike_is_taught_with_the_same_replies(
     job = Job(replace(SIZES["smoke"], likeness=0.7, fewest_lines=3), tmp_path, tmp_path, tmp_path / "out")
     found = share(job)
     assert found["leaders"] == 1 < 20 < found["sets"]
-    shared = recipe_module._taught(job)["shared"]
+    shared = recipe_module._taught(job).shared
     assert len(shared) == found["sets"] and len({each.source for each in shared.values()}) == 1
 
 

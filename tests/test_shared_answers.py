@@ -20,7 +20,7 @@ SAID = {
     "single": {"졸려": 92},
     "far": {"기운이 없어": 63, "축 처져": 67},
 }
-FOUR = ("hungry", "starving", "snack", "tired", "single")
+ALIKE = ("hungry", "starving", "snack", "tired", "single")
 
 
 class Compass:
@@ -41,19 +41,21 @@ def cosine(degrees: float) -> float:
     return float(np.cos(np.radians(degrees)))
 
 
-def shared(*groups: Sequence[str], degrees: float, fewest: int = 2) -> dict[str, str]:
+def shared(
+    *groups: Sequence[str], degrees: float, fewest: int = 2, known: Sequence[str] = ()
+) -> dict[str, str]:
     encoder: Any = Compass()
-    return shared_answers([entries(*names) for names in groups], encoder, cosine(degrees), fewest)
+    return shared_answers([entries(*names) for names in groups], encoder, cosine(degrees), fewest, known)
 
 
 def test_who_has_most_near_it_leads() -> None:
-    found = shared(FOUR, degrees=20)
+    found = shared(ALIKE, degrees=20)
     assert found == {"hungry": "starving", "starving": "starving", "snack": "starving", "tired": "tired"}
 
 
 @pytest.mark.parametrize(("degrees", "leaders"), [(1, 4), (20, 2), (91, 1)])
 def test_the_wider_the_fewer(degrees: float, leaders: int) -> None:
-    assert len(set(shared(FOUR, degrees=degrees).values())) == leaders
+    assert len(set(shared(ALIKE, degrees=degrees).values())) == leaders
 
 
 def test_each_goes_to_the_leader_that_is_nearest() -> None:
@@ -76,9 +78,14 @@ def test_an_earlier_group_leads_a_later_one() -> None:
     }
 
 
+def test_whose_replies_are_known_leads_all_others() -> None:
+    found = shared(["hungry", "starving"], ["snack", "tired"], degrees=20, known=["snack"])
+    assert found == {"hungry": "hungry", "starving": "snack", "snack": "snack", "tired": "tired"}
+
+
 def test_small_sets_are_left_as_they_are() -> None:
-    assert "single" not in shared(FOUR, degrees=20)
-    found = shared(FOUR, degrees=20, fewest=1)
+    assert "single" not in shared(ALIKE, degrees=20)
+    found = shared(ALIKE, degrees=20, fewest=1)
     assert found["tired"] == found["single"]
     assert shared(["single"], degrees=20) == {}
 

@@ -19,8 +19,9 @@ from chatbot.models.format import MarkerFormat
 from chatbot.models.markers import BOT
 from tests.tiny_models import write_ours
 from training.causal import Curriculum, token_costs, train_on
-from training.dialogues import Conversation, listening
-from training.recipes.gpt import SIZES, optimizers
+from training.dialogues import Conversation, Taught, listening
+from training.recipes.gpt import SIZES
+from training.recipes.gpt_model import optimizers
 from training.understanding import Lessons, Understanding, last_openings, own_lessons
 
 # Two situations of three lines each, and a line of its own.
@@ -256,7 +257,7 @@ def test_a_course_that_begins_with_the_unknown_fits_its_head_on_what_comes_later
 
 
 def test_lines_read_over_and_over_have_one_answer() -> None:
-    drawn = [listening(seed, 1, answers=1, fewest=3) for seed in (1, 2)]
+    drawn = [listening(seed, 1, Taught(answers=1), fewest=3) for seed in (1, 2)]
     answers: dict[tuple[str, str | None], set[str]] = {}
     for conversation in itertools.chain.from_iterable(drawn):
         if conversation.about is not None:
@@ -273,7 +274,7 @@ def test_situations_are_taught_with_the_answers_they_share() -> None:
     entries = [entry for entry in load_listening().entries if not entry.context]
     sources = {entry.question: entry.answers.source for entry in entries}
     some = {source for source in set(sources.values()) if source < "situation-m"}
-    told = listening(1, 1, fewest=3, shared=dict.fromkeys(some, shared))
+    told = listening(1, 1, Taught(shared=dict.fromkeys(some, shared)), fewest=3)
     kept = 0
     for conversation in told:
         if conversation.about is not None:

@@ -56,6 +56,8 @@ class Curriculum:
                             c.turns, longest, style=c.style, speaker=c.speaker, examples=c.examples
                         )
                     )
+                    if c.opening is not None and pieces:
+                        pieces[-1] = _opened(pieces[-1], c.opening)
                     read += [(piece, c.about if piece is pieces[-1] else None) for piece in pieces]
             ids, starts = joined(np.array(piece.ids, dtype=np.int32) for piece, _ in read)
             reply, _ = joined(np.array(piece.reply) for piece, _ in read)
@@ -76,6 +78,11 @@ class Curriculum:
         epoch, step = self._at(step)
         return epoch.ids[step], epoch.reply[step].bool()
 
+    def rows(self, step: int) -> list[int]:
+        """Return which pieces of their epoch are in a batch; a short conversation is one piece."""
+        epoch, step = self._at(step)
+        return [int(row) for row in epoch.ids.rows[step]]
+
     def about(self, step: int) -> list[str | None]:
         """Return what was said last in each conversation of a batch, as our data has it."""
         epoch, step = self._at(step)
@@ -92,6 +99,14 @@ class Curriculum:
                 return epoch, step
             step -= len(epoch.ids)
         raise IndexError(step)
+
+
+def _opened(piece: Sequenced, tokens: int) -> Sequenced:
+    """Return a piece that ends after so many tokens of its last reply."""
+    begins = next(
+        (n for n in range(len(piece.reply) - 1, 0, -1) if piece.reply[n] and not piece.reply[n - 1]), 0
+    )
+    return Sequenced(piece.ids[: begins + tokens], piece.reply[: begins + tokens])
 
 
 class Reading:

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +53,7 @@ class Conversation(NamedTuple):
 
     ``style`` is the speech level of all replies, ``None``: as each shows it. ``speaker`` is who replies,
     ``None``: the bot itself. ``examples`` are shown before and not learnt. ``about`` is what was said last,
-    as our data has it, before any slips of typing.
+    as our data has it, before any slips of typing. Of the last reply ``opening`` tokens are read, or all.
     """
 
     turns: list[Turn]
@@ -61,6 +61,28 @@ class Conversation(NamedTuple):
     speaker: str | None = None
     examples: tuple[Exchange, ...] = ()
     about: str | None = None
+    opening: int | None = None
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What is taught of the answers that ship.
+
+    ``answers`` is how many of an intent or situation, the first ones, ``None``: all. ``shared`` holds the
+    answers of another in place of its own, by its source.
+    """
+
+    answers: int | None = None
+    shared: Mapping[str, Answers] = field(default_factory=dict)
+
+    def of(self, own: Answers, style: Style) -> list[str]:
+        """Return the replies that are taught in a speech level; none where there is none in it."""
+        shared = self.shared.get(own.source, own)
+        replies = shared if shared.has_style(style) else own
+        return list(replies.in_style(style)[: self.answers]) if replies.has_style(style) else []
+
+
+_EVERYTHING = Taught()
 
 
 class Splits(NamedTuple):
@@ -141,19 +163,15 @@ def _stored(path: Path) -> Iterator[tuple[str, list[Turn]]]:
 
 
 def own_conversations(
-    seed: int,
-    wordings: int | None = None,
-    *,
-    answers: int | None = None,
-    shared: Mapping[str, Answers] | None = None,
+    seed: int, wordings: int | None = None, taught: Taught = _EVERYTHING
 ) -> Iterator[Conversation]:
     """Yield one epoch of the words that ship: pairs in every speech level, dialogues.
 
     Another seed draws other answers, other noise and other neighbours, and with ``wordings`` other so many
-    questions of every intent; ``answers`` and ``shared`` are as in :func:`listening`.
+    questions of every intent.
     """
     rng = random.Random(seed)
-    pairs = list(_pairs(load_knowledge(), rng, wordings=wordings, answers=answers, shared=shared))
+    pairs = list(_pairs(load_knowledge(), rng, wordings=wordings, taught=taught))
     rng.shuffle(pairs)
     before: dict[Style | None, Conversation] = {}
     for pair in pairs:
@@ -206,53 +224,36 @@ def _examples(conversation: Conversation, ranked: Sequence[Entry], rng: random.R
     return reversed(found)
 
 
-def pairs_with_examples(
-    share: float, seed: int, *, answers: int | None = None, shared: Mapping[str, Answers] | None = None
-) -> list[Conversation]:
+def pairs_with_examples(share: float, seed: int, taught: Taught = _EVERYTHING) -> list[Conversation]:
     """Return a share of our pairs, in every speech level, with others before them as examples.
 
-    ``answers`` and ``shared`` are as in :func:`listening`; what examples show are an intent's own answers.
+    What examples show are an intent's own answers.
     """
     rng = random.Random(seed)
     knowledge = load_knowledge()
-    pairs = list(_pairs(knowledge, rng, answers=answers, shared=shared))
+    pairs = list(_pairs(knowledge, rng, taught=taught))
     chosen = rng.sample(pairs, int(share * len(pairs)))
     return with_examples(chosen, open_index(knowledge, load_encoder()), seed)
 
 
 def listening(
-    seed: int,
-    wordings: int | None = None,
-    *,
-    answers: int | None = None,
-    fewest: int = 1,
-    shared: Mapping[str, Answers] | None = None,
+    seed: int, wordings: int | None = None, taught: Taught = _EVERYTHING, *, fewest: int = 1
 ) -> list[Conversation]:
     """Return what a good listener says to our lines in both speech levels, some lines with slips of typing.
 
     Shuffled; another seed draws other replies and, with ``wordings``, other so many lines of every situation.
-    With ``answers`` it always has the first so many replies of a situation; one of less than ``fewest``
-    lines is left out. ``shared`` holds the answers of another in place of a situation's own, by its source.
+    A situation of less than ``fewest`` lines is left out.
     """
     rng = random.Random(seed)
     followed = [Conversation(turns, style) for turns, style in load_dialogues(listening_dir())]
-    pairs = _pairs(load_listening(), rng, wordings=wordings, answers=answers, fewest=fewest, shared=shared)
+    pairs = _pairs(load_listening(), rng, wordings=wordings, taught=taught, fewest=fewest)
     told = [*pairs, *followed]
     rng.shuffle(told)
     return told
 
 
-def listening_with_examples(
-    share: float,
-    seed: int,
-    wordings: int | None = None,
-    *,
-    answers: int | None = None,
-    fewest: int = 1,
-    shared: Mapping[str, Answers] | None = None,
-) -> list[Conversation]:
-    """Return a share of what :func:`listening` returns, with other exchanges before it as examples."""
-    told = listening(seed, wordings, answers=answers, fewest=fewest, shared=shared)
+def listening_with_examples(share: float, seed: int, told: Sequence[Conversation]) -> list[Conversation]:
+    """Return the first ``share`` of what :func:`listening` returned, with others before it as examples."""
     return with_examples(told[: int(share * len(told))], open_index(load_listening(), load_encoder()), seed)
 
 
@@ -261,9 +262,8 @@ def _pairs(
     rng: random.Random,
     noise: float = _NOISE,
     wordings: int | None = None,
-    answers: int | None = None,
+    taught: Taught = _EVERYTHING,
     fewest: int = 1,
-    shared: Mapping[str, Answers] | None = None,
 ) -> Iterator[Conversation]:
     by_answers: dict[str, list[Entry]] = {}
     for entry in knowledge.entries:
@@ -275,13 +275,9 @@ def _pairs(
         if len(entries) >= fewest
     ):
         for style in _STYLES:
-            own = entry.answers
-            replies = (shared or {}).get(own.source, own)
-            replies = replies if replies.has_style(style) else own
-            if replies.has_style(style):
+            if replies := taught.of(entry.answers, style):
                 question = noisy(entry.question, rng) if rng.random() < noise else entry.question
-                answer = rng.choice(replies.in_style(style)[:answers])
-                turns = [Turn("user", question), Turn("assistant", answer)]
+                turns = [Turn("user", question), Turn("assistant", rng.choice(replies))]
                 yield Conversation(turns, style, about=entry.question)
 
 

@@ -214,13 +214,13 @@ The weights are under CC BY-SA 4.0, since some sources are share-alike.
 def write_gpt_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write ``README.md`` beside the shipped GPT and add ``facts`` to its ``chatbot.json``.
 
-    ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat`` unless it went on from a base, ``reply`` and
-    ``shots``: steps, tokens, minutes), ``data_fingerprint``, ``metrics`` and, where replies were shared,
-    ``shared`` (``sets`` and their ``leaders``).
+    ``facts`` holds ``recipe``, ``training`` (``pretrain``, ``chat`` unless it went on from a base, ``reply``,
+    ``shots``, ``recall`` and ``unsure``: steps, tokens, minutes), ``data_fingerprint``, ``metrics`` and, where replies were
+    shared, ``shared`` (``sets`` and their ``leaders``).
     """
     recipe, metrics = facts["recipe"], facts["metrics"]
     spent, reply, shots = (facts["training"][step] for step in ("pretrain", "reply", "shots"))
-    chat = facts["training"].get("chat")
+    chat, recall, unsure = (facts["training"].get(step) for step in ("chat", "recall", "unsure"))
     predicted, replies, speed = metrics["prediction"], metrics["replies"], metrics["speed"]
     kneser_ney = metrics["kneser_ney"]
     sources = "\n".join(f"| {name} | {licence} | {who} |" for name, licence, who in GPT_SOURCES)
@@ -294,7 +294,11 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
    situation before all others' (`training/understanding.py`).{_shared(recipe, facts.get("shared"))}
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three
    retrieved pairs before each as examples: {_went(shots)}.
-6. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
+6. Our own {_times(recipe["recall_epochs"])} more and the corpora's longer conversations, the embeddings and the lowest {recipe["recall_frozen"]} layers left as they
+   are; of {100 * recipe["recall_cut"]:.0f} % of the single replies the first {recipe["recall_tokens"]} tokens alone, which decide what follows: {_went(recall)}.
+7. {_times(recipe["unsure_epochs"])} of it more: where the first tokens of a reply cost the model most ({100 * recipe["unsure_share"]:.0f} % of the lines), words that ask
+   back (`data/replies/open.json`) instead, so that it speaks where it knows what to say: {_went(unsure)}.
+8. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |
 |---|---|

@@ -7,19 +7,24 @@ ones alone it meets each of them more often, and in more words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from chatbot.knowledge import Answers, Entry
 from chatbot.models.encoder import Encoder, Vectors
+from training.sets import sets_of
 
 _ROWS = 2048  # sets compared with all others at a time
 
 
 def shared_answers(
-    groups: Sequence[Sequence[Entry]], encoder: Encoder, likeness: float, fewest: int = 1
+    groups: Sequence[Sequence[Entry]],
+    encoder: Encoder,
+    likeness: float,
+    fewest: int = 1,
+    known: Collection[str] = (),
 ) -> dict[str, str]:
     """Return whose answers every set of wordings is taught with, by the sources of both.
 
@@ -32,24 +37,20 @@ def shared_answers(
         encoder: its mean embedding of the wordings is where a set lies.
         likeness: cosine of two means from which one set may be taught with the answers of the other.
         fewest: wordings that a set must have to lead or to be led; smaller ones are left out.
+        known: sources that lead before all others, such as those whose answers a model knows already.
     """
     entries = [entry for group in groups for entry in group]
     rank = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    sources, first, sets, sizes = np.unique(
-        [entry.answers.source for entry in entries],
-        return_index=True, return_inverse=True, return_counts=True,
-    )  # fmt: skip
-    embeddings = encoder.encode([entry.question for entry in entries])
-    sums = np.zeros((len(sources), embeddings.shape[1]), dtype=np.float32)
-    np.add.at(sums, sets, embeddings)
-    large = np.flatnonzero(sizes >= fewest)
-    means = sums[large] / np.maximum(np.linalg.norm(sums[large], axis=1, keepdims=True), 1e-9)
-    leaders = _leaders(means, rank[first][large], likeness)
+    sets = sets_of(entries, encoder)
+    large = np.flatnonzero(sets.sizes >= fewest)
+    sources, means = sets.sources[large], sets.means[large]
+    ranks = np.where(np.isin(sources, list(known)), -1, rank[sets.first[large]])
+    leaders = _leaders(means, ranks, likeness)
     found: dict[str, str] = {}
     for at in range(0, len(means), _ROWS):
         nearest = (means[at : at + _ROWS] @ means[leaders].T).argmax(axis=1)
-        led = sources[large[at : at + _ROWS]]
-        found |= dict(zip(led.tolist(), sources[large[leaders[nearest]]].tolist(), strict=True))
+        led = sources[at : at + _ROWS]
+        found |= dict(zip(led.tolist(), sources[leaders[nearest]].tolist(), strict=True))
     return found
 
 

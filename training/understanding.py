@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from chatbot.knowledge import Entry, load_knowledge, load_listening
 from chatbot.models.encoder import Encoder
 from training.causal import Curriculum
+from training.sets import sets_of
 from training.tuning import blocks
 
 if TYPE_CHECKING:
@@ -49,16 +50,11 @@ class Lessons:
 
     def __init__(self, entries: Sequence[Entry], encoder: Encoder) -> None:
         self._rows = {entry.question: row for row, entry in enumerate(entries)}
-        embeddings = encoder.encode([entry.question for entry in entries])
-        _, sets, sizes = np.unique(
-            [entry.answers.source for entry in entries], return_inverse=True, return_counts=True
-        )
-        means = np.zeros((len(sizes), embeddings.shape[1]), dtype=np.float32)
-        np.add.at(means, sets, embeddings)
-        large = sizes >= _SMALLEST_SET
-        self.embeddings = torch.from_numpy(embeddings)
-        self.sets = torch.from_numpy(np.where(large, np.cumsum(large) - 1, -1)[sets])
-        self.means = F.normalize(torch.from_numpy(means[large]), dim=1)
+        sets = sets_of(entries, encoder)
+        large = sets.sizes >= _SMALLEST_SET
+        self.embeddings = torch.from_numpy(sets.embeddings)
+        self.sets = torch.from_numpy(np.where(large, np.cumsum(large) - 1, -1)[sets.of])
+        self.means = torch.from_numpy(sets.means[large])
 
     def rows(self, utterances: Sequence[str | None]) -> torch.Tensor:
         """Return the row of each utterance, int64 ``(n,)``; -1 where it is not among them."""

@@ -2,30 +2,26 @@
 
     python -m training.recipes.gpt --corpora DIR --out data/models/gpt
 
-does everything in order: ``vocab``, ``pretrain``, ``share``, ``chat``, ``reply``, ``shots``, ``export``,
-``card``. Stopped and started again it goes on where it was. ``--base data/models/gpt --epochs 1`` goes on
-from the GPT that ships, without ``chat``: it has read those conversations.
+does everything in order: ``vocab``, ``pretrain``, ``share``, ``chat``, ``reply``, ``shots``, ``recall``,
+``unsure``, ``export``, ``card``. Stopped and started again it goes on where it was.
+``--base data/models/gpt --epochs 1`` goes on from the GPT that ships, without ``chat``: it has read those
+conversations.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import typer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from chatbot import __version__
-from chatbot.errors import UsageError
-from chatbot.knowledge import load_dialogues, load_knowledge, load_listening
+from chatbot.knowledge import load_knowledge, load_listening
 from chatbot.models.checkpoint import (
     load_model,
     load_tokenizer,
@@ -39,27 +35,32 @@ from chatbot.models.markers import MARKERS, add_markers
 from training.batches import Batches, tokenised_lines
 from training.causal import Curriculum, settle_generation, token_costs, train_on
 from training.corpora import CHAT, Layout, pretraining_lines, text_layout
-from training.dialogues import (
-    Conversation,
-    corpora_conversations,
-    listening,
-    listening_with_examples,
-    own_conversations,
-    pairs_with_examples,
-)
+from training.dialogues import Conversation
 from training.loop import Spent, fit
-from training.muon import Muon
 from training.recipes import steps as common
+from training.recipes.gpt_course import (
+    SHARED,
+    chat_epochs,
+    recall_epochs,
+    reply_epochs,
+    shots_epochs,
+    unsure_epochs,
+    words_read,
+)
+from training.recipes.gpt_model import (
+    BOS,
+    EOS,
+    PAD,
+    SPECIALS,
+    base_model,
+    for_training,
+    freeze,
+    fresh_model,
+    optimizers,
+)
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
-from training.shared_answers import answers_of, shared_answers
+from training.shared_answers import shared_answers
 from training.understanding import Understanding, own_lessons
-
-if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
-
-# In KoGPT-2's order as far as it is known, so that code for one reads like code for the other.
-SPECIALS = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
-BOS, EOS, UNK, PAD = range(4)
 
 # Share of each corpus that pretraining reads: spoken and everyday Korean first. Together about
 # 18 million characters, what two cores read about once or twice in 100 minutes.
@@ -122,10 +123,20 @@ class Recipe(common.Recipe):
     shots_epochs: int = 1
     shots_pairs: float = 0.02
     shots_listening: float = 0.05
+    # then what to say to what once more, the lower layers left as they are
+    recall_scale: float = 0.6
+    recall_epochs: float = 3.5
+    recall_frozen: int = 4  # layers, and the embeddings
+    recall_cut: float = 0.8  # share of the replies of which only what decides them is read:
+    recall_tokens: int = 5
+    recall_examples: float = 0.01  # share of pairs, and of a listener's replies, with examples before them
+    # then, for the lines whose replies cost it most to open, words that ask back
+    unsure_scale: float = 0.3
+    unsure_epochs: float = 0.4
+    unsure_share: float = 0.25
+    unsure_replies: int = 2  # of those words, in each speech level
     sampling_temperature: float = 0.3
 
-
-_SHARED = "shared-answers.json"
 
 SIZES = {
     "cpu": Recipe(),
@@ -141,28 +152,26 @@ SIZES = {
         vocab_size=1500, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=512,
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
         wordings=1, lines=1, likeness=None, understanding_layer=1, shots_listening=0.01, shots_pairs=0.001,
+        recall_epochs=1, unsure_epochs=1, recall_frozen=1, recall_examples=0.001,
     ),
 }  # fmt: skip
 
 
 def share(job: Job[Recipe]) -> dict[str, Any]:
-    """Find out which intents and situations are taught with the same replies."""
-    recipe = job.recipe
+    """Find out which intents and situations are taught with the same replies.
+
+    Done again in the same folder, those that lead go on to do so: the model knows their replies.
+    """
+    recipe, path = job.recipe, job.work / SHARED
+    known = json.loads(path.read_text(encoding="utf-8")).values() if job.base and path.exists() else ()
     found = {}
     if recipe.likeness is not None:
         groups = [
             [e for e in known.entries if not e.context] for known in (load_listening(), load_knowledge())
         ]
-        found = shared_answers(groups, load_encoder(), recipe.likeness, recipe.fewest_lines)
-    (job.work / _SHARED).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+        found = shared_answers(groups, load_encoder(), recipe.likeness, recipe.fewest_lines, set(known))
+    path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     return {"sets": len(found), "leaders": len(set(found.values()))}
-
-
-def _taught(job: Job[Recipe]) -> dict[str, Any]:
-    """Return what is taught of the answers: how many, and those that are shared."""
-    sources = json.loads((job.work / _SHARED).read_text(encoding="utf-8"))
-    shared = answers_of(sources, [*load_listening().entries, *load_knowledge().entries])
-    return {"answers": job.recipe.answers, "shared": shared}
 
 
 def vocab(job: Job[Recipe]) -> dict[str, Any]:
@@ -215,7 +224,7 @@ def pretrain(job: Job[Recipe]) -> dict[str, Any]:
     tokenizer = load_tokenizer(job.work / "tokenizer")
     ids, starts = tokenised_lines(job.work, lambda: _text(job), recipe.longest_line, around=([BOS], [EOS]))
     batches = Batches(ids, starts, batch_tokens=recipe.batch_tokens, pad=PAD, seed=recipe.seed)
-    model = _for_training(base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
+    model = for_training(base_model(job, tokenizer) if job.base else fresh_model(recipe, tokenizer))
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         batch = batches[step].to(model.device)
@@ -233,90 +242,20 @@ def pretrain(job: Job[Recipe]) -> dict[str, Any]:
     return {**_facts(spent), "base_layers": layers, "earlier": read_description(job.base).get("training", {})}
 
 
-def base_model(job: Job[Recipe], tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """Return the model to go on from, as deep as the recipe's.
-
-    Raises:
-        UsageError: it is of another width than the recipe's, deeper, or less than half as deep.
-    """
-    assert job.base
-    model: Any = load_model(job.base, torch.float32, len(tokenizer))
-    layers = job.recipe.layers
-    if getattr(model.config, "n_embd", None) != job.recipe.hidden or not (
-        model.config.n_layer <= layers <= 2 * model.config.n_layer
-    ):
-        raise UsageError(f"--base {job.base}: 레시피와 크기가 달라요. --size를 확인해 주세요.")
-    return deepened(model, layers)
-
-
-def deepened(model: GPT2LMHeadModel, layers: int) -> GPT2LMHeadModel:
-    """Return the model with so many blocks, at most twice its own: the upper ones twice, saying the same.
-
-    A new block is a copy of the one below that adds nothing as yet, its projections back into the stream
-    being 0 (LLaMA Pro, Wu et al. 2024, arXiv:2401.02415).
-    """
-    own = model.config.n_layer
-    if layers == own:
-        return model
-    doubled = 2 * own - layers  # the first block that comes twice
-    source = [*range(doubled), *(n for n in range(doubled, own) for _ in range(2))]
-    config = copy.deepcopy(model.config)
-    config.n_layer = layers
-    deep: Any = type(model)(config)
-    weights = {name: value for name, value in model.state_dict().items() if ".h." not in name}
-    deep.load_state_dict(weights, strict=False)
-    for number, (block, below) in enumerate(zip(deep.transformer.h, source, strict=True)):
-        block.load_state_dict(model.transformer.h[below].state_dict())
-        if number and source[number - 1] == below:
-            for weight in (*block.attn.c_proj.parameters(), *block.mlp.c_proj.parameters()):
-                torch.nn.init.zeros_(weight)
-    return deep
-
-
-def _for_training(model: Any) -> PreTrainedModel:
-    """Return the model where it is trained, its activation worked out in one go: a tenth of a step's time."""
-    for block in model.transformer.h:
-        block.mlp.act = torch.nn.GELU(approximate="tanh")  # the same function as GPT-2's own
-    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")  # the library's hides the type
-    return model
-
-
 def _facts(spent: Spent) -> dict[str, Any]:
     return {"steps": spent.steps, "tokens": spent.tokens, "minutes": spent.seconds / 60, "machine": machine()}
 
 
-def _chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    own = [_own(job, epoch) for epoch in range(job.recipe.chat_epochs)]
-    return [list(islice(corpora_conversations(job.corpora), job.recipe.conversations)), *own]
-
-
-def _reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    wanted = job.recipe.reply_epochs  # the last may be a part of one
-    epochs = ((_own(job, 100 + number), wanted - number) for number in range(math.ceil(wanted)))
-    return [own[: int(min(share, 1) * len(own))] for own, share in epochs]
-
-
-def _own(job: Job[Recipe], draw: int) -> list[Conversation]:
-    """Return an epoch of our own words: pairs, dialogues, a listener's replies."""
-    recipe, taught = job.recipe, _taught(job)
-    own = [
-        *own_conversations(recipe.seed + draw, recipe.wordings, **taught),
-        *listening(recipe.seed + draw, recipe.lines, fewest=recipe.fewest_lines, **taught),
-    ]
-    random.Random(recipe.seed + draw).shuffle(own)
-    return own[: recipe.conversations]
-
-
 def chat(job: Job[Recipe]) -> dict[str, Any]:
     """Fine-tune on conversations: the corpora's first, then our own in both speech levels."""
-    spent = _train(job, "pretrained", "chat", _chat_epochs(job), job.recipe.chat_scale, whole=True)
+    spent = _train(job, "pretrained", "chat", chat_epochs(job), job.recipe.chat_scale, whole=True)
     return {**_facts(spent), "epochs": job.recipe.chat_epochs}
 
 
 def reply(job: Job[Recipe]) -> dict[str, Any]:
     """Go on with our own conversations, the loss on the replies alone."""
     start = "pretrained" if job.base else "chat"
-    spent = _train(job, start, "reply", _reply_epochs(job), job.recipe.reply_scale)
+    spent = _train(job, start, "reply", reply_epochs(job), job.recipe.reply_scale)
     return {**_facts(spent), "epochs": job.recipe.reply_epochs}
 
 
@@ -325,19 +264,33 @@ def shots(job: Job[Recipe]) -> dict[str, Any]:
 
     Most of what it reads is plain, attentive replies: what it says where it understands only roughly.
     """
-    recipe, taught = job.recipe, _taught(job)
-    epochs = []
-    for epoch in range(recipe.shots_epochs):
-        seed = recipe.seed + 200 + 10 * epoch
-        rng = random.Random(seed)
-        own = pairs_with_examples(recipe.shots_pairs, seed, **taught)
-        own += [Conversation(turns, style) for turns, style in load_dialogues()]
-        own += listening_with_examples(
-            recipe.shots_listening, seed, recipe.lines, fewest=recipe.fewest_lines, **taught
-        )
-        epochs.append(rng.sample(own, min(len(own), recipe.conversations or len(own))))
-    spent = _train(job, "reply", "shots", epochs, recipe.shots_scale)
-    return {**_facts(spent), "epochs": recipe.shots_epochs}
+    spent = _train(job, "reply", "shots", shots_epochs(job), job.recipe.shots_scale)
+    return {**_facts(spent), "epochs": job.recipe.shots_epochs}
+
+
+def recall(job: Job[Recipe]) -> dict[str, Any]:
+    """Go on with what to say to what, the embeddings and the lower layers left as they are.
+
+    Those know what was said long before the layers above know what to say to it. Of most replies only the
+    first tokens are read, which decide what follows: more than twice the replies in the same time (LOG.md).
+    """
+    recipe = job.recipe
+    epochs = recall_epochs(job)
+    spent = _train(job, "shots", "recall", epochs, recipe.recall_scale, frozen=recipe.recall_frozen)
+    return {**_facts(spent), "epochs": recipe.recall_epochs}
+
+
+def unsure(job: Job[Recipe]) -> dict[str, Any]:
+    """Go on once more: where the model would not have known what to say, it learns to ask back.
+
+    So it speaks where it knows what to say (R-Tuning, Zhang et al. 2024, arXiv:2311.09677).
+    """
+    recipe = job.recipe
+    tokenizer = load_tokenizer(job.work / "tokenizer")
+    model = for_training(load_model(job.work / "recall", torch.float32, len(tokenizer)))
+    epochs = unsure_epochs(job, model, MarkerFormat(tokenizer))
+    spent = _train(job, "recall", "unsure", epochs, recipe.unsure_scale, frozen=recipe.recall_frozen)
+    return {**_facts(spent), "epochs": recipe.unsure_epochs}
 
 
 def _train(
@@ -348,17 +301,26 @@ def _train(
     scale: float,
     *,
     whole: bool = False,
+    frozen: int = 0,
 ) -> Spent:
     """Train the model in the folder ``start`` of the work, at ``scale`` of the recipe's rates.
 
-    The result and its state go by the step's name.
+    The result and its state go by the step's name. With ``frozen`` so many layers and the embeddings below
+    them stay as they are; that far up there is nothing to teach of what was said.
     """
     recipe = job.recipe
     tokenizer = load_tokenizer(job.work / "tokenizer")
-    model = _for_training(load_model(job.work / start, torch.float32, len(tokenizer)))
+    model = for_training(load_model(job.work / start, torch.float32, len(tokenizer)))
     course = Curriculum(
         MarkerFormat(tokenizer), epochs, longest=recipe.chat_longest, batch_tokens=recipe.chat_batch_tokens
     )
+    if frozen:
+        freeze(model, frozen)
+        spent = train_on(
+            course, model, optimizers(model, recipe, scale), job.work / f"{step}.pt", identity=job.identity
+        )
+        model.save_pretrained(job.work / step)
+        return spent
     with closing(
         Understanding(
             model, course, own_lessons(load_encoder(), course),
@@ -386,7 +348,7 @@ def export(job: Job[Recipe]) -> dict[str, Any]:
 
     tokenizer = load_tokenizer(job.work / "tokenizer")
     add_markers(tokenizer)  # and today's chat template
-    model: Any = load_model(job.work / "shots", torch.float32, len(tokenizer))
+    model: Any = load_model(job.work / "unsure", torch.float32, len(tokenizer))
     settle_generation(
         model, tokenizer, MarkerFormat(tokenizer).stop_ids, temperature=job.recipe.sampling_temperature
     )
@@ -407,13 +369,12 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     from training.model_card import write_gpt_card
 
     read = dict.fromkeys(_text(job))  # each line once: counting what was read over and over spoils the model
-    for conversations in (*_chat_epochs(job), *_reply_epochs(job)):
-        read |= dict.fromkeys(turn.text for conversation in conversations for turn in conversation.turns)
+    read |= words_read(job)
     facts = {
         "recipe": asdict(job.recipe),
         "training": {
             step: job.facts(step)
-            for step in ("pretrain", "chat", "reply", "shots")
+            for step in ("pretrain", "chat", "reply", "shots", "recall", "unsure")
             if step != "chat" or not job.base
         },
         "shared": job.facts("share"),
@@ -426,40 +387,6 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
     write_gpt_card(job.out, facts)
     typer.echo(json.dumps(facts["metrics"], ensure_ascii=False, indent=2))
     return {}
-
-
-def fresh_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
-    """Return an untrained GPT-2 of the recipe's size."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=recipe.positions,
-        n_embd=recipe.hidden,
-        n_layer=recipe.layers,
-        n_head=recipe.heads,
-        resid_pdrop=recipe.dropout,
-        embd_pdrop=recipe.dropout,
-        attn_pdrop=recipe.dropout,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-    )
-    return GPT2LMHeadModel(config)
-
-
-def optimizers(model: torch.nn.Module, recipe: Recipe, scale: float = 1.0) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of the blocks and AdamW for everything else.
-
-    At this size Muon learns from the same text what takes AdamW about twice as much (LOG.md).
-    """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    inside = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in inside]
-    return [
-        Muon(matrices, lr=scale * recipe.muon_rate, weight_decay=0.01),
-        torch.optim.AdamW(rest, lr=scale * recipe.adamw_rate, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
 
 
 def _reads_text(recipe: Recipe) -> Layout:
@@ -498,6 +425,20 @@ STEPS: list[Step[Recipe]] = [
         shots,
         ("shots_scale", "shots_epochs", "shots_pairs", "shots_listening"),
         data=_TAUGHT_WITH,
+    ),
+    Step(
+        "recall",
+        recall,
+        ("recall_scale", "recall_epochs", "recall_frozen", "recall_cut", "recall_tokens", "recall_examples"),
+        corpora=lambda recipe: CHAT,
+        data=_TAUGHT_WITH,
+    ),
+    Step(
+        "unsure",
+        unsure,
+        ("unsure_scale", "unsure_epochs", "unsure_share", "unsure_replies"),
+        corpora=lambda recipe: CHAT,
+        data=(*_TAUGHT_WITH, "replies"),
     ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),

@@ -1,0 +1,67 @@
+"""What the GPT reads of conversations: which replies it is unsure of, and what it learns there instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chatbot.dialogue import Turn
+from chatbot.models.checkpoint import load_model, load_tokenizer
+from chatbot.models.format import Exchange, MarkerFormat
+from chatbot.resources import data_dir
+from tests.tiny_models import write_ours
+from training.causal import Curriculum, token_costs
+from training.dialogues import Conversation
+from training.recipes.gpt_course import asking_back, opening_costs
+
+
+def pair(said: str, replied: str, style: str = "polite") -> Conversation:
+    return Conversation([Turn("user", said), Turn("assistant", replied)], style, about=said)  # type: ignore[arg-type]
+
+
+def test_the_cost_of_an_opening_is_that_of_its_first_tokens(tmp_path: Path) -> None:
+    folder = write_ours(tmp_path / "base")
+    form = MarkerFormat(load_tokenizer(folder))
+    model = load_model(folder, torch.float32, len(form.tokenizer))
+    pairs = [
+        pair("안녕", "안녕하세요! 반가워요."),
+        pair("오늘 너무 피곤해", "쉬어요."),
+        pair("뭐 해?", "그냥 있어요."),
+    ]
+    longer = pairs[0]._replace(turns=[*pairs[0].turns, *pairs[1].turns])
+    shown = pairs[0]._replace(examples=(Exchange("배고파", "밥 먹어요."),))
+    unknown = pairs[1]._replace(about=None)
+    costs = opening_costs(model, form, [longer, pairs[0], shown, pairs[1], unknown, pairs[2]], 2)
+    assert (costs == 0).tolist() == [True, False, True, False, True, False]
+    assert model.training
+    model.eval()
+    for own, found in zip(pairs, costs[[1, 3, 5]], strict=True):
+        ids, reply = Curriculum(form, [[own]], longest=60, batch_tokens=60)[0]
+        with torch.no_grad():
+            each = token_costs(model, ids, reply)
+        assert found == pytest.approx(float(each[:2].sum()), rel=1e-2)  # bfloat16 where there is
+
+
+def test_what_costs_most_to_open_asks_back() -> None:
+    lines = [
+        pair("비가 와요", "우산 챙기세요."),
+        pair("이거 어때요?", "좋아요."),
+        pair("나 왔다", "왔구나.", "casual"),
+    ]
+    lines += [pair("배고파요", "밥 드세요."), pair("졸려요", "주무세요.")._replace(opening=3)]
+    changed = asking_back(lines, np.array([9.0, 8.0, 7.0, 0.0, 1.0]), 0.75, 1, seed=1)
+    assert [c.turns[0] for c in changed] == [c.turns[0] for c in lines]
+    assert changed[3:] == lines[3:]  # unknown, and cheap
+    words = json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
+    asked = [c.turns[1].text for c in changed[:3]]
+    assert asked == [
+        words["statement"]["polite"][0],
+        words["question"]["polite"][0],
+        words["statement"]["casual"][0],
+    ]
+    assert all(c.opening is None for c in changed[:3])
+    assert asking_back(lines, np.zeros(5), 0.75, 1, seed=1) == lines

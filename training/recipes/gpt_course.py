@@ -1,0 +1,197 @@
+"""What the GPT reads of conversations, step by step and epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from chatbot.dialogue import Turn
+from chatbot.knowledge import load_dialogues, load_knowledge, load_listening
+from chatbot.models.format import MarkerFormat
+from chatbot.questions import asks
+from chatbot.resources import data_dir
+from training.causal import Curriculum, token_costs
+from training.dialogues import (
+    Conversation,
+    Taught,
+    corpora_conversations,
+    listening,
+    listening_with_examples,
+    own_conversations,
+    pairs_with_examples,
+)
+from training.recipes.steps import Job
+from training.shared_answers import answers_of
+
+if TYPE_CHECKING:
+    from training.recipes.gpt import Recipe
+
+SHARED = "shared-answers.json"
+_REPLY, _SHOTS, _RECALL, _UNSURE = 100, 200, 300, 400  # numbers of their draws begin here
+_COSTED_TOGETHER = 8192  # tokens
+
+
+def taught_answers(job: Job[Recipe]) -> Taught:
+    """Return what is taught of the answers: how many, and those that are shared."""
+    sources = json.loads((job.work / SHARED).read_text(encoding="utf-8"))
+    entries = [*load_listening().entries, *load_knowledge().entries]
+    return Taught(job.recipe.answers, answers_of(sources, entries))
+
+
+def chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    """Return the corpora's conversations, then our own."""
+    taught = taught_answers(job)
+    own = [_own(job, taught, epoch) for epoch in range(job.recipe.chat_epochs)]
+    return [list(islice(corpora_conversations(job.corpora), job.recipe.conversations)), *own]
+
+
+def reply_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    """Return our own conversations."""
+    taught = taught_answers(job)
+    return _epochs(job.recipe.reply_epochs, lambda number: _own(job, taught, _REPLY + number))
+
+
+def shots_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    """Return shares of our pairs and of a listener's replies with examples before them, and our dialogues."""
+    recipe, taught = job.recipe, taught_answers(job)
+    epochs = []
+    for epoch in range(recipe.shots_epochs):
+        seed = recipe.seed + _SHOTS + 10 * epoch
+        own = _with_examples(job, taught, recipe.shots_pairs, recipe.shots_listening, seed)
+        own += [Conversation(turns, style) for turns, style in load_dialogues()]
+        epochs.append(_some(own, recipe.conversations, seed))
+    return epochs
+
+
+def recall_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
+    """Return our own conversations, most replies cut short, some with examples; the corpora's longer ones."""
+    return _recalled(job, job.recipe.recall_epochs, _RECALL)
+
+
+def unsure_epochs(job: Job[Recipe], model: Any, form: MarkerFormat) -> list[list[Conversation]]:
+    """Return more of them; where the model's reply would cost it most to open, one that asks back."""
+    recipe = job.recipe
+    return [
+        asking_back(epoch, opening_costs(model, form, epoch, recipe.recall_tokens), recipe.unsure_share,
+                    recipe.unsure_replies, recipe.seed)
+        for epoch in _recalled(job, recipe.unsure_epochs, _UNSURE)
+    ]  # fmt: skip
+
+
+def words_read(job: Job[Recipe]) -> dict[str, None]:
+    """Return every line of the conversations that the model reads, each once."""
+    recipe, taught = job.recipe, taught_answers(job)
+    again = _epochs(recipe.recall_epochs, lambda number: _own(job, taught, _RECALL + number))
+    unsure = _epochs(recipe.unsure_epochs, lambda number: _own(job, taught, _UNSURE + number))
+    epochs = [*chat_epochs(job), *reply_epochs(job), *again, *unsure]
+    return dict.fromkeys(
+        turn.text for epoch in epochs for conversation in epoch for turn in conversation.turns
+    )
+
+
+def opening_costs(
+    model: Any, form: MarkerFormat, conversations: Sequence[Conversation], tokens: int
+) -> npt.NDArray[np.float64]:
+    """Return what the first ``tokens`` of each reply cost the model, in nats, ``(n,)``.
+
+    It is 0 for all but a line that stands alone and the reply to it.
+    """
+    rows = [n for n, c in enumerate(conversations) if c.about and len(c.turns) == 2 and not c.examples]
+    pairs = [conversations[n]._replace(opening=tokens) for n in rows]
+    costs = np.zeros(len(conversations))
+    course = Curriculum(form, [pairs], longest=model.config.n_positions, batch_tokens=_COSTED_TOGETHER)
+    model.eval()
+    with torch.no_grad():
+        for step in range(len(course)):
+            ids, reply = course[step]
+            each = token_costs(model, ids.to(model.device), reply.to(model.device)).double().cpu().numpy()
+            of = np.nonzero(reply[:, 1:].numpy())[0]
+            here = np.bincount(of, weights=each, minlength=len(ids))
+            costs[[rows[row] for row in course.rows(step)]] = here
+    model.train()
+    return costs
+
+
+def asking_back(
+    conversations: Sequence[Conversation],
+    costs: npt.NDArray[np.float64],
+    share: float,
+    replies: int,
+    seed: int,
+) -> list[Conversation]:
+    """Return conversations in which the replies that cost most ask back instead.
+
+    Args:
+        conversations: what was read.
+        costs: of each one's reply, ``(n,)``; those of 0 stay as they are.
+        share: of the others that are changed.
+        replies: how many ways of asking back there are.
+        seed: which of them a line gets.
+    """
+    words = json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
+    known = costs[costs > 0]
+    dear = np.quantile(known, 1 - share) if len(known) else np.inf
+    rng = random.Random(seed)
+    changed = []
+    for conversation, cost in zip(conversations, costs, strict=True):
+        if cost > dear:
+            said = conversation.turns[0]
+            ways = words["question" if asks(said.text) else "statement"][conversation.style][:replies]
+            turns = [said, Turn("assistant", rng.choice(ways))]
+            conversation = conversation._replace(turns=turns, opening=None)
+        changed.append(conversation)
+    return changed
+
+
+def _own(job: Job[Recipe], taught: Taught, draw: int) -> list[Conversation]:
+    """Return an epoch of our own words: pairs, dialogues, a listener's replies."""
+    recipe, seed = job.recipe, job.recipe.seed + draw
+    own = [
+        *own_conversations(seed, recipe.wordings, taught),
+        *listening(seed, recipe.lines, taught, fewest=recipe.fewest_lines),
+    ]
+    random.Random(seed).shuffle(own)
+    return own[: recipe.conversations]
+
+
+def _recalled(job: Job[Recipe], count: float, first: int) -> list[list[Conversation]]:
+    recipe, taught = job.recipe, taught_answers(job)
+    share = recipe.recall_examples
+    others = [c for c in corpora_conversations(job.corpora) if len(c.turns) > 2]
+
+    def epoch(number: int) -> list[Conversation]:
+        seed = recipe.seed + first + number
+        rng = random.Random(seed)
+        own = [
+            c._replace(opening=recipe.recall_tokens) if c.about and rng.random() < recipe.recall_cut else c
+            for c in _own(job, taught, first + number)
+        ]
+        own += [*_with_examples(job, taught, share, share, seed), *others]
+        return rng.sample(own, min(len(own), recipe.conversations or len(own)))
+
+    return _epochs(count, epoch)
+
+
+def _with_examples(
+    job: Job[Recipe], taught: Taught, pairs: float, heard: float, seed: int
+) -> list[Conversation]:
+    told = listening(seed, job.recipe.lines, taught, fewest=job.recipe.fewest_lines)
+    return [*pairs_with_examples(pairs, seed, taught), *listening_with_examples(heard, seed, told)]
+
+
+def _some(conversations: list[Conversation], most: int | None, seed: int) -> list[Conversation]:
+    return random.Random(seed).sample(conversations, min(len(conversations), most or len(conversations)))
+
+
+def _epochs(wanted: float, draw: Callable[[int], list[Conversation]]) -> list[list[Conversation]]:
+    """Return so many epochs, the last perhaps a part of one."""
+    epochs = ((draw(number), wanted - number) for number in range(math.ceil(wanted)))
+    return [epoch[: int(min(share, 1) * len(epoch))] for epoch, share in epochs]
