@@ -15,8 +15,9 @@ from chatbot.models.format import Exchange, MarkerFormat
 from chatbot.resources import data_dir
 from tests.tiny_models import write_ours
 from training.causal import Curriculum, token_costs
+from training.corpora import read_jsonl
 from training.dialogues import Conversation
-from training.recipes.gpt_course import asking_back, opening_costs
+from training.recipes.gpt_course import asking_back, opening_costs, unknown_lines
 
 
 def pair(said: str, replied: str, style: str = "polite") -> Conversation:
@@ -65,3 +66,13 @@ def test_what_costs_most_to_open_asks_back() -> None:
     ]
     assert all(c.opening is None for c in changed[:3])
     assert asking_back(lines, np.zeros(5), 0.75, 1, seed=1) == lines
+
+
+def test_what_no_small_talk_can_know_is_not_known() -> None:
+    lines = unknown_lines(2, seed=1)
+    words = json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
+    for style in ("polite", "casual"):
+        said = {c.turns[1].text for c in lines if c.style == style}
+        assert said == set(words[style][:2])
+    held_out = {row["text"] for row in read_jsonl(data_dir() / "eval" / "unseen.jsonl")}
+    assert len(lines) > 1000 and not held_out & {c.turns[0].text for c in lines}

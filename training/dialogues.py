@@ -38,7 +38,7 @@ from chatbot.text import normalise, same_words
 from training.corpora import CHAT, read_jsonl
 from training.noise import noisy
 
-_STYLES: tuple[Style, Style] = ("polite", "casual")
+STYLES: tuple[Style, Style] = ("polite", "casual")
 _NOISE = 0.3  # share of questions with typing noise
 _CHAINED = 0.3  # share of pairs that follow upon another, as in a talk that changes its subject
 _DIALOGUE_WEIGHT = 2  # times a whole dialogue comes for once that a pair does
@@ -274,7 +274,7 @@ def _pairs(
         for entries in by_answers.values()
         if len(entries) >= fewest
     ):
-        for style in _STYLES:
+        for style in STYLES:
             if replies := taught.of(entry.answers, style):
                 question = noisy(entry.question, rng) if rng.random() < noise else entry.question
                 turns = [Turn("user", question), Turn("assistant", rng.choice(replies))]

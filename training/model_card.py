@@ -297,7 +297,8 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
 6. Our own {_times(recipe["recall_epochs"])} more and the corpora's longer conversations, the embeddings and the lowest {recipe["recall_frozen"]} layers left as they
    are; of {100 * recipe["recall_cut"]:.0f} % of the single replies the first {recipe["recall_tokens"]} tokens alone, which decide what follows: {_went(recall)}.
 7. {_times(recipe["unsure_epochs"])} of it more: where the first tokens of a reply cost the model most ({100 * recipe["unsure_share"]:.0f} % of the lines), words that ask
-   back (`data/replies/open.json`) instead, so that it speaks where it knows what to say: {_went(unsure)}.
+   back (`data/replies/open.json`) instead, so that it speaks where it knows what to say; and questions that no small talk
+   can answer (`data/classifiers/unknown.jsonl`), with words that say so: {_went(unsure)}.
 8. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |

@@ -283,7 +283,8 @@ def recall(job: Job[Recipe]) -> dict[str, Any]:
 def unsure(job: Job[Recipe]) -> dict[str, Any]:
     """Go on once more: where the model would not have known what to say, it learns to ask back.
 
-    So it speaks where it knows what to say (R-Tuning, Zhang et al. 2024, arXiv:2311.09677).
+    What no small talk can know it learns not to know. So it speaks where it knows what to say (R-Tuning,
+    Zhang et al. 2024, arXiv:2311.09677).
     """
     recipe = job.recipe
     tokenizer = load_tokenizer(job.work / "tokenizer")
@@ -438,7 +439,7 @@ STEPS: list[Step[Recipe]] = [
         unsure,
         ("unsure_scale", "unsure_epochs", "unsure_share", "unsure_replies"),
         corpora=lambda recipe: CHAT,
-        data=(*_TAUGHT_WITH, "replies"),
+        data=(*_TAUGHT_WITH, "replies", "classifiers"),
     ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),

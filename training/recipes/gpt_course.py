@@ -19,7 +19,9 @@ from chatbot.models.format import MarkerFormat
 from chatbot.questions import asks
 from chatbot.resources import data_dir
 from training.causal import Curriculum, token_costs
+from training.corpora import read_jsonl
 from training.dialogues import (
+    STYLES,
     Conversation,
     Taught,
     corpora_conversations,
@@ -77,10 +79,14 @@ def recall_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 
 def unsure_epochs(job: Job[Recipe], model: Any, form: MarkerFormat) -> list[list[Conversation]]:
-    """Return more of them; where the model's reply would cost it most to open, one that asks back."""
+    """Return more of them; where the model's reply would cost it most to open, one that asks back.
+
+    Beside them stand lines that no small talk can know, with replies that say so.
+    """
     recipe = job.recipe
     return [
-        asking_back(epoch, opening_costs(model, form, epoch, recipe.recall_tokens), recipe.unsure_share,
+        unknown_lines(recipe.unsure_replies, recipe.seed)
+        + asking_back(epoch, opening_costs(model, form, epoch, recipe.recall_tokens), recipe.unsure_share,
                     recipe.unsure_replies, recipe.seed)
         for epoch in _recalled(job, recipe.unsure_epochs, _UNSURE)
     ]  # fmt: skip
@@ -91,7 +97,8 @@ def words_read(job: Job[Recipe]) -> dict[str, None]:
     recipe, taught = job.recipe, taught_answers(job)
     again = _epochs(recipe.recall_epochs, lambda number: _own(job, taught, _RECALL + number))
     unsure = _epochs(recipe.unsure_epochs, lambda number: _own(job, taught, _UNSURE + number))
-    epochs = [*chat_epochs(job), *reply_epochs(job), *again, *unsure]
+    unknown = unknown_lines(recipe.unsure_replies, recipe.seed)
+    epochs = [*chat_epochs(job), *reply_epochs(job), *again, *unsure, unknown]
     return dict.fromkeys(
         turn.text for epoch in epochs for conversation in epoch for turn in conversation.turns
     )
@@ -149,6 +156,18 @@ def asking_back(
             conversation = conversation._replace(turns=turns, opening=None)
         changed.append(conversation)
     return changed
+
+
+def unknown_lines(replies: int, seed: int) -> list[Conversation]:
+    """Return what the bot cannot know, in both speech levels, with one of the first words for that."""
+    words = json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
+    rng = random.Random(seed)
+    found = []
+    for row in read_jsonl(data_dir() / "classifiers" / "unknown.jsonl"):
+        for style in STYLES if row["label"] == "ood" else ():
+            turns = [Turn("user", row["text"]), Turn("assistant", rng.choice(words[style][:replies]))]
+            found.append(Conversation(turns, style))
+    return found
 
 
 def _own(job: Job[Recipe], taught: Taught, draw: int) -> list[Conversation]:
