@@ -132,7 +132,7 @@ class Recipe(common.Recipe):
     recall_examples: float = 0.01  # share of pairs, and of a listener's replies, with examples before them
     # then, for the lines whose replies cost it most to open, words that ask back
     unsure_scale: float = 0.3
-    unsure_epochs: float = 0.4
+    unsure_epochs: float = 0.35
     unsure_share: float = 0.25
     unsure_replies: int = 2  # of those words, in each speech level
     sampling_temperature: float = 0.3

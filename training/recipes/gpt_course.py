@@ -75,21 +75,23 @@ def shots_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 def recall_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
     """Return our own conversations, most replies cut short, some with examples; the corpora's longer ones."""
-    return _recalled(job, job.recipe.recall_epochs, _RECALL)
+    return _recalled(job, job.recipe.recall_epochs, _RECALL, job.recipe.recall_cut)
 
 
 def unsure_epochs(job: Job[Recipe], model: Any, form: MarkerFormat) -> list[list[Conversation]]:
-    """Return more of them; where the model's reply would cost it most to open, one that asks back.
+    """Return more of them, whole; where the model's reply would cost it most to open, one that asks back.
 
-    Beside them stand lines that no small talk can know, with replies that say so.
+    What is read in part for long is said garbled in the end. Beside them stand lines that no small talk can
+    know, with replies that say so.
     """
     recipe = job.recipe
-    return [
-        unknown_lines(recipe.unsure_replies, recipe.seed)
-        + asking_back(epoch, opening_costs(model, form, epoch, recipe.recall_tokens), recipe.unsure_share,
-                    recipe.unsure_replies, recipe.seed)
-        for epoch in _recalled(job, recipe.unsure_epochs, _UNSURE)
-    ]  # fmt: skip
+    unknown = unknown_lines(recipe.unsure_replies, recipe.seed)
+    epochs = []
+    for epoch in _recalled(job, recipe.unsure_epochs, _UNSURE, cut=0):
+        costs = opening_costs(model, form, epoch, recipe.recall_tokens)
+        asked = asking_back(epoch, costs, recipe.unsure_share, recipe.unsure_replies, recipe.seed)
+        epochs.append([*unknown, *asked])
+    return epochs
 
 
 def words_read(job: Job[Recipe]) -> dict[str, None]:
@@ -181,7 +183,7 @@ def _own(job: Job[Recipe], taught: Taught, draw: int) -> list[Conversation]:
     return own[: recipe.conversations]
 
 
-def _recalled(job: Job[Recipe], count: float, first: int) -> list[list[Conversation]]:
+def _recalled(job: Job[Recipe], count: float, first: int, cut: float) -> list[list[Conversation]]:
     recipe, taught = job.recipe, taught_answers(job)
     share = recipe.recall_examples
     others = [c for c in corpora_conversations(job.corpora) if len(c.turns) > 2]
@@ -190,7 +192,7 @@ def _recalled(job: Job[Recipe], count: float, first: int) -> list[list[Conversat
         seed = recipe.seed + first + number
         rng = random.Random(seed)
         own = [
-            c._replace(opening=recipe.recall_tokens) if c.about and rng.random() < recipe.recall_cut else c
+            c._replace(opening=recipe.recall_tokens) if c.about and rng.random() < cut else c
             for c in _own(job, taught, first + number)
         ]
         own += [*_with_examples(job, taught, share, share, seed), *others]
