@@ -22,6 +22,7 @@ from tests.tiny_models import write_ours
 from training.dialogues import corpora_conversations
 from training.model_card import write_gpt_card
 from training.recipes import gpt as recipe_module
+from training.recipes import gpt_course as course_module
 from training.recipes.gpt import SIZES, STEPS, pretrain, reply, share, vocab
 from training.recipes.gpt_model import base_model, deepened, fresh_model
 from training.recipes.steps import Job
@@ -110,13 +111,14 @@ def test_what_is_much_alike_is_taught_with_the_same_replies(
 
     situations = [entry for entry in load_listening().entries if "situation" in entry.answers.source]
     few = replace(load_listening(), entries=situations[:500])
-    monkeypatch.setattr(recipe_module, "load_listening", lambda: few)
-    monkeypatch.setattr(recipe_module, "load_knowledge", lambda: replace(few, entries=[]))
+    for module in (recipe_module, course_module):
+        monkeypatch.setattr(module, "load_listening", lambda: few)
+        monkeypatch.setattr(module, "load_knowledge", lambda: replace(few, entries=[]))
     monkeypatch.setattr(recipe_module, "load_encoder", Flat)
     job = Job(replace(SIZES["smoke"], likeness=0.7, fewest_lines=3), tmp_path, tmp_path, tmp_path / "out")
     found = share(job)
     assert found["leaders"] == 1 < 20 < found["sets"]
-    shared = recipe_module._taught(job).shared
+    shared = course_module.taught_answers(job).shared
     assert len(shared) == found["sets"] and len({each.source for each in shared.values()}) == 1
 
 
