@@ -13,8 +13,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# The reranker runs as its int8 graph everywhere; its weights in float16 are what training goes on from.
-TRAINING_ONLY = Path("data", "models", "reranker", "model.safetensors")
+# The reranker runs as its int8 graph everywhere; its weights in float16 are what training goes on from. The
+# grades of replies are what it was taught with.
+TRAINING_ONLY = {
+    Path("data", "models", "reranker", "model.safetensors"),
+    Path("data", "ratings", "replies.jsonl"),
+}
 
 
 class IndexHook(BuildHookInterface):
@@ -47,5 +51,5 @@ class IndexHook(BuildHookInterface):
         root = Path(self.root)
         files = (path.relative_to(root) for path in (root / "data").rglob("*") if path.is_file())
         build_data["force_include"] |= {
-            str(root / path): f"chatbot/{path.as_posix()}" for path in files if path != TRAINING_ONLY
+            str(root / path): f"chatbot/{path.as_posix()}" for path in files if path not in TRAINING_ONLY
         }

@@ -44,6 +44,7 @@ MAX_SCORE = 5  # of likeness of meaning, as in STS-B
 LABELS = {
     "unseen": {"ood", "unseen"},
     "crisis": {*get_args(Danger), "none"},
+    "groups": {"group", "everyday"},
     "unknown": {"ood", "everyday"},
 }
 _LAUGHTER = re.compile("[ㅋㅎㅠㅜ]")

@@ -80,7 +80,11 @@ class Reply:
 
 
 class Backend(Protocol):
-    """What answers. Only ``name`` and ``stream`` need writing."""
+    """What answers. Only ``name`` and ``stream`` need writing.
+
+    One that makes up its words has a true ``invents``: it is not asked about groups of people. Where it
+    quotes written words, too, ``written`` is a backend that does nothing else and is asked instead.
+    """
 
     name: str
 

@@ -1,26 +1,32 @@
-"""Recognising people in need before any backend answers, and filtering what backends say.
+"""Recognising people in need and talk of whole groups before a backend answers; filtering what it says.
 
 Crisis recognition is a small classifier over character n-grams, with patterns over the text
 without spaces and punctuation as further evidence, so that typos in spacing do not hide a call for
 help. Both were made with the dev half of ``data/eval/crisis.jsonl``; figures are reported on the test
 half. It prefers a false alarm to a missed person, except for the idioms (``배고파 죽겠다``) that
 everybody uses daily.
+
+What is said about a group of people (``요즘 애들은 버릇이 없어``) is recognised by a classifier of the same
+kind. A model that makes up its words might say anything to that; careful words are said in its place.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from chatbot.dialogue import Conversation, Reply
 from chatbot.models.ngram import shipped_classifier
+from chatbot.questions import asks
 from chatbot.resources import data_dir
 from chatbot.style import Style
 from chatbot.text import squeeze
 
 BACKEND = "safety"
+GROUP = "group"
 _TOO_SHORT = 3  # letters
 Danger = Literal["suicide", "self-harm", "violence", "abuse"]
 
@@ -161,9 +167,27 @@ def crisis_reply(label: str, conversation: Conversation, style: Style) -> Reply:
     Replies are not repeated until all have been said: the same sentence twice sounds like a machine
     that is not listening.
     """
-    replies = _crisis_replies()[label][style]
-    text = min(replies, key=conversation.used().count)
-    return Reply(text, backend=BACKEND, model=label)
+    return _unused(_replies("crisis")[label][style], label, conversation)
+
+
+def about_group(text: str) -> bool:
+    """Tell whether ``text`` judges, blames, pities or compares a group of people, as its classifier sees it.
+
+    Never so where the classifier's file is missing, or a word says too little to judge by.
+    """
+    classifier = shipped_classifier("groups")
+    if classifier is None or len(squeeze(text)) <= _TOO_SHORT:
+        return False
+    return classifier.judge(text)[0] > classifier.decision["threshold"]
+
+
+def group_reply(conversation: Conversation, style: Style) -> Reply:
+    """Return words that take no side where the last turn spoke of a group of people.
+
+    As in :func:`crisis_reply` they are not repeated until all have been said.
+    """
+    kind = "question" if asks(conversation.turns[-1].text) else "statement"
+    return _unused(_replies("groups")[kind][style], GROUP, conversation)
 
 
 def acceptable(text: str) -> bool:
@@ -176,6 +200,10 @@ def deflection(style: Style) -> str:
     return _DEFLECTION[style]
 
 
+def _unused(replies: Sequence[str], label: str, conversation: Conversation) -> Reply:
+    return Reply(min(replies, key=conversation.used().count), backend=BACKEND, model=label)
+
+
 @cache
-def _crisis_replies() -> dict[str, dict[str, list[str]]]:
-    return json.loads((data_dir() / "replies" / "crisis.json").read_text(encoding="utf-8"))
+def _replies(name: str) -> dict[str, Any]:
+    return json.loads((data_dir() / "replies" / f"{name}.json").read_text(encoding="utf-8"))

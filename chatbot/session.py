@@ -1,4 +1,4 @@
-"""The conductor of a conversation: crisis check, backend, output filter, history.
+"""The conductor of a conversation: what no backend is to answer, backend, output filter, history.
 
 Everything that answers a person goes through :meth:`Session.say`, or through :func:`ask_together`
 where many are answered at once.
@@ -149,43 +149,56 @@ class Session:
             self._write(History.finish_reply, row, reply)
             self._ids[turn] = row
 
-    def _crisis(self, turn: Turn) -> str | None:
-        """Return what danger a turn speaks of, if any; each is judged once, however long the talk."""
-        if turn not in self._judged:
-            self._judged[turn] = safety.crisis(turn.text)
-        return self._judged[turn]
+    def _kept_back(self, turn: Turn, backend: Backend) -> str | None:
+        """Return why a backend is not to hear a turn, if so: the danger it speaks of, or ``group``.
 
-    def _for_backend(self) -> Conversation:
-        """Return what a backend may hear of the conversation: no crisis, nor what was answered to one."""
+        Talk of groups is kept from what makes up its words alone. Each turn is judged once, however long
+        the talk.
+        """
+        if turn not in self._judged:
+            about_group = safety.GROUP if safety.about_group(turn.text) else None
+            self._judged[turn] = safety.crisis(turn.text) or about_group
+        label = self._judged[turn]
+        return None if label == safety.GROUP and not getattr(backend, "invents", False) else label
+
+    def _for_backend(self, backend: Backend) -> Conversation:
+        """Return what a backend may hear of the conversation, and what was answered to that."""
         heard: list[Turn] = []
-        in_need = False
+        kept_back = False
         for turn in self.conversation.turns:
             if turn.role == "user":
-                in_need = self._crisis(turn) is not None
-            if not in_need:
+                kept_back = self._kept_back(turn, backend) is not None
+            if not kept_back:
                 heard.append(turn)
         if len(heard) == len(self.conversation.turns):
             return self.conversation
         return replace(self.conversation, turns=heard)
 
     def _pieces(self, made: _Made | None) -> Generator[str | Reply, None, None]:
-        """Yield what may be shown: a crisis reply, or the backend's with personal data masked.
+        """Yield what may be shown: our own reply, or a backend's with personal data masked.
 
         ``made`` is what the backend answered, ``None`` where it has not been asked yet.
         """
         self.speaker = None
-        label = self._crisis(self.conversation.turns[-1])
+        backend = self.backend
+        label = self._kept_back(self.conversation.turns[-1], backend)
+        if label == safety.GROUP and (written := getattr(backend, "written", None)):
+            backend, label = written, None
         if label:
-            reply = safety.crisis_reply(label, self.conversation, reply_style(self.conversation))
+            style = reply_style(self.conversation)
+            if label == safety.GROUP:
+                reply = safety.group_reply(self.conversation, style)
+            else:
+                reply = safety.crisis_reply(label, self.conversation, style)
             yield reply.text
             yield reply
             return
         masker, shown, heard = StreamMasker(), "", False
         answer: Iterator[str | Reply] = (
-            iter([made.reply]) if made else self.backend.stream(self._for_backend())
+            iter([made.reply]) if made else backend.stream(self._for_backend(backend))
         )
         for piece in answer:
-            self.speaker = made.speaker if made else getattr(self.backend, "speaker", None)
+            self.speaker = made.speaker if made else getattr(backend, "speaker", None)
             if isinstance(piece, Reply):
                 unsaid = "" if heard else printable(piece.text)
                 safe = masker.feed(unsaid) + masker.flush()
@@ -229,7 +242,8 @@ class Session:
 def ask_together(sessions: Sequence[Session], texts: Sequence[str]) -> list[Reply]:
     """Answer one text in each of several sessions, which share a backend, in batches where it can.
 
-    What comes out is what :meth:`Session.ask` would say one by one; a crisis never reaches the backend.
+    What comes out is what :meth:`Session.ask` would say one by one; what is kept from the backend there is
+    kept from it here.
 
     Raises:
         UsageError: as :meth:`Session.say`, before anything is answered.
@@ -237,8 +251,8 @@ def ask_together(sessions: Sequence[Session], texts: Sequence[str]) -> list[Repl
     said = [_said(text) for text in texts]
     for session, text in zip(sessions, said, strict=True):
         session._hear(text)
-    calm = [session for session in sessions if not session._crisis(session.conversation.turns[-1])]
-    made = _make(calm)
+    asked = [s for s in sessions if not s._kept_back(s.conversation.turns[-1], s.backend)]
+    made = _make(asked)
     return [_last(session._answer(made.get(session))) for session in sessions]
 
 
@@ -250,7 +264,7 @@ def _make(sessions: Sequence[Session]) -> dict[Session, _Made]:
     reply_many = getattr(backend, "reply_many", None)
     if reply_many is None or getattr(reply_many, "__func__", None) is Backend.reply_many:
         return {}  # answered one after the other, as by say
-    replies = reply_many([session._for_backend() for session in sessions])
+    replies = reply_many([session._for_backend(backend) for session in sessions])
     # A backend that speaks now in one name, now in another, says whose each answer was.
     speakers = getattr(backend, "speakers", None) or [getattr(backend, "speaker", None)] * len(replies)
     return dict(zip(sessions, map(_Made, replies, speakers), strict=True))

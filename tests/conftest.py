@@ -72,6 +72,7 @@ class ScriptedBackend(Backend):
     """Says what it was told to say, piece by piece."""
 
     name = "scripted"
+    invents = False
 
     def __init__(self, *replies: str | list[str]) -> None:
         self.replies = list(replies)

@@ -104,7 +104,18 @@ def test_a_crisis_is_no_context_for_a_backend_either() -> None:
     assert set(backend.heard) == {"안녕", "고마워", "이제 괜찮아"}
     assert sessions[0].conversation.said("user") == ["안녕", "죽고 싶어", "고마워", "이제 괜찮아"]
     helped = sessions[0].conversation.turns[3].text
-    assert "109" in helped and helped not in [t.text for t in sessions[0]._for_backend().turns]
+    assert "109" in helped and helped not in [t.text for t in sessions[0]._for_backend(backend).turns]
+
+
+def test_of_a_batch_only_what_makes_up_words_is_not_asked_about_groups() -> None:
+    lines = ["안녕", "요즘 애들은 다 버릇이 없어", "뭐해"]
+    inventing, quoting = Spy(), Spy()
+    inventing.invents = True  # type: ignore[attr-defined]
+    replies = ask_together([Session(inventing) for _ in lines], lines)
+    assert [reply.backend == "safety" for reply in replies] == [False, True, False]
+    assert inventing.batches == [2] and inventing.heard == [lines[0], lines[2]]
+    ask_together([Session(quoting) for _ in lines], lines)
+    assert quoting.heard == lines
 
 
 def test_a_crisis_among_others_is_answered_in_its_place_and_stored() -> None:

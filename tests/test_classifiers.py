@@ -70,6 +70,7 @@ def test_two_labels_are_told_apart_too() -> None:
 def test_patterns_decide_where_the_file_is_missing(elsewhere: Path) -> None:
     assert shipped_classifier("crisis") is None
     assert safety.crisis("자살하고 싶어요") == "suicide" and safety.crisis("점심 먹었어") is None
+    assert not safety.about_group("요즘 애들은 다 버릇이 없어")
 
 
 @pytest.mark.parametrize("damaged", [b"not a zip", b"PK\x03\x04 cut short"])
@@ -115,13 +116,17 @@ def test_the_likeliest_danger_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_one_command_makes_both(tmp_path: Path) -> None:
+def test_one_command_makes_them_all(tmp_path: Path) -> None:
     made = CliRunner().invoke(recipe.app, ["--smoke", "--out", str(tmp_path / "out")])
     assert made.exit_code == 0, made.output
-    crisis, unknown = (NgramClassifier.load(tmp_path / "out" / f"{name}.npz") for name in recipe.CLASSIFIERS)
-    assert crisis and unknown and set(crisis.decision) == {"threshold", "evidence"}
+    crisis, groups, unknown = (
+        NgramClassifier.load(tmp_path / "out" / f"{name}.npz") for name in recipe.CLASSIFIERS
+    )
+    assert crisis and groups and unknown
+    assert set(crisis.decision) == {"threshold", "evidence"} and set(groups.decision) == {"threshold"}
+    assert groups.judge("그 나라 사람들은 다 게으르다며")[0] > groups.judge("그 나라에 놀러 갔다 왔어")[0]
     assert (
         unknown.judge("1998년에 노벨 물리학상을 받은 사람이 누구야")[0] > unknown.judge("오늘 좀 졸리네")[0]
     )
     wrong = CliRunner().invoke(recipe.app, ["--only", "weather"])
-    assert wrong.exit_code == 2 and "crisis, unknown" in wrong.stderr
+    assert wrong.exit_code == 2 and "crisis, groups, unknown" in wrong.stderr

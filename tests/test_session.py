@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from chatbot.backends import OpeningBackend, open_backend
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.history import History
-from chatbot.session import Session
+from chatbot.session import Session, ask_together
 from tests.conftest import ScriptedBackend
 
 
@@ -66,6 +68,43 @@ def test_crisis_is_answered_before_any_backend(said: str) -> None:
     assert reply.backend == "safety" and "109" in reply.text
     assert backend.seen == []
     assert reply.text.rstrip(".").endswith("요") == said.endswith("요") or "요." in reply.text
+
+
+def test_what_makes_up_its_words_is_not_asked_about_groups() -> None:
+    said = "외국인들은 왜 그렇게 시끄러워?"
+    inventing, quoting = ScriptedBackend("그러게"), ScriptedBackend("한 사람씩 봐요.")
+    inventing.invents = True
+    session = Session(inventing)
+    assert session.ask(said).backend == "safety" and session.ask("배고프다").text == "그러게"
+    assert inventing.seen == [["배고프다"]]
+    session.backend = quoting  # what quotes us may hear of it
+    assert session.ask("그래?").backend == "scripted"
+    assert quoting.seen[0][0] == said and len(quoting.seen[0]) == 5
+    together = ask_together([Session(inventing)], [said])
+    assert together[0].backend == "safety" and together[0].text.endswith("?")
+
+
+def test_what_quotes_written_words_too_answers_with_those_about_groups() -> None:
+    written, inventing = ScriptedBackend("한 사람씩 봐요."), ScriptedBackend()
+    inventing.invents, inventing.written = True, written  # type: ignore[attr-defined]
+    session = Session(inventing)
+    assert session.ask("외국인들은 왜 그렇게 시끄러워?").text == "한 사람씩 봐요."
+    assert session.ask("나 오늘 죽고 싶어").backend == "safety" and len(written.seen) == 1
+
+
+@pytest.mark.parametrize(("name", "invents"), [("gpt", True), ("hybrid", True), ("retrieval", False)])
+def test_who_makes_up_words_says_so(name: str, invents: bool) -> None:
+    backend = open_backend(name)
+    assert getattr(backend, "invents", False) is invents
+    assert getattr(backend, "written", None) is (backend.retrieval if name == "hybrid" else None)  # type: ignore[attr-defined]
+
+
+def test_a_backend_that_is_still_opening_is_asked_whether_it_makes_up_its_words() -> None:
+    inventing = ScriptedBackend()
+    inventing.invents = True
+    opening: Future[Backend] = Future()
+    opening.set_result(inventing)
+    assert Session(OpeningBackend("scripted", opening)).ask("요즘 애들은 다 버릇이 없어").backend == "safety"
 
 
 def test_personal_data_in_replies_is_masked_across_pieces() -> None:

@@ -181,6 +181,16 @@ class OpeningBackend(Backend):
         return getattr(self.opened, "notes", []) if self.ready and not self.failed else []
 
     @property
+    def invents(self) -> bool:
+        """Whether the real backend makes up its words."""
+        return getattr(self.opened, "invents", False)
+
+    @property
+    def written(self) -> Backend | None:
+        """What answers in written words alone, where the real backend has such a part."""
+        return getattr(self.opened, "written", None)
+
+    @property
     def speaker(self) -> str | None:
         """In whose name the real backend answers; ``None``: the bot's own."""
         return getattr(self.opened, "speaker", None) if self.ready and not self.failed else None

@@ -32,6 +32,7 @@ class GptBackend(Backend):
     """
 
     name = "gpt"
+    invents = True
 
     def __init__(
         self,

@@ -104,6 +104,7 @@ class HybridBackend(Backend):
     """
 
     name = "hybrid"
+    invents = True
 
     def __init__(
         self,
@@ -136,6 +137,11 @@ class HybridBackend(Backend):
             _ = self.gpt
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
+
+    @property
+    def written(self) -> RetrievalBackend:
+        """What answers in written words alone."""
+        return self.retrieval
 
     @cached_property
     def gpt(self) -> GptBackend:

@@ -109,7 +109,7 @@ class NgramClassifier:
 
 
 def classifier_path(name: str) -> Path:
-    """Return the file of a classifier that ships: ``crisis`` or ``unknown``."""
+    """Return the file of a classifier that ships: ``crisis``, ``groups`` or ``unknown``."""
     return data_dir() / "models" / "classifiers" / f"{name}.npz"
 
 

@@ -285,7 +285,7 @@ def reply_facts(reply: Reply) -> list[str]:
 def _facts(label: str, reply: Reply) -> Text:
     """Return model, time, speed and score of an answer and, where it was found, the question it answers.
 
-    Nothing where a person in need was helped: figures would be cold comfort.
+    Nothing where no backend was asked; to a person in need figures would be cold comfort.
     """
     if reply.backend == safety.BACKEND:
         return plain("")

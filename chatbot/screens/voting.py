@@ -55,9 +55,9 @@ class Ballot:
         return {label: sessions[label] for label in self._names}
 
     def vote(self, console: Console, left: Session, right: Session, replies: Sequence[Reply]) -> None:
-        """Ask which answer is better and store what is said; help for people in need is not judged."""
+        """Ask which answer is better and store what is said; words that no backend chose are not judged."""
         self._seen = True
-        if all(reply.backend == safety.BACKEND for reply in replies):
+        if any(reply.backend == safety.BACKEND for reply in replies):
             return
         console.print(
             plain("어느 쪽이 나아요? 1 ← 왼쪽 · 2 → 오른쪽 · 3 둘 다 좋음 · 4 둘 다 나쁨 · 0 건너뛰기", "dim")

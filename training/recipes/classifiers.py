@@ -2,7 +2,8 @@
 
     python -m training.recipes.classifiers --out data/models/classifiers
 
-makes ``crisis`` (who is in need) and ``unknown`` (what no small-talk bot can know), a minute each.
+makes ``crisis`` (who is in need), ``groups`` (what is said of a whole group of people) and ``unknown`` (what
+no small-talk bot can know), a few minutes each.
 
 Each learns from lines written for it (``data/classifiers/*.jsonl``), the dev half of its evaluation
 lines and, as ordinary talk, our indexed questions and dialogues. What it decides by comes from
@@ -45,11 +46,18 @@ ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
 SMOKE = 40  # of so many lines one, at the smallest size
 MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, since dev is small
 MIN_RECALL = 0.97  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
+MAX_GROUPS = 0.002  # of everyday talk that is taken for talk of groups, by cross-validation
+MAX_ALIKE = 0.05  # of the lines written to look like it
+GROUP_FOLDS = 3
+PREJUDICE = "situation-p-"  # ids of situations, most of them such talk
 
 Line = tuple[str, str]  # text, label
 
 
-@app.command(help="함께 나가는 두 분류기를 처음부터 만들기: crisis(위기), unknown(알 수 없는 것).")
+@app.command(
+    help="함께 나가는 분류기를 처음부터 만들기: crisis(위기), groups(사람들을 묶어 하는 말), "
+    "unknown(알 수 없는 것)."
+)
 def make(
     only: Annotated[str | None, typer.Option("--only", metavar="NAME", help="이것만")] = None,
     out: Annotated[Path, typer.Option(help="만든 것을 둘 폴더")] = Path("runs/classifiers"),
@@ -95,6 +103,44 @@ def crisis(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
     return classifier, figures
 
 
+def groups(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
+    """Return the classifier of talk about groups of people, its threshold, and its cross-validated figures.
+
+    Our situations of prejudice are no example of everyday talk nor, some being of single people, of this.
+    """
+    labels = ("everyday", "group")
+    lines = _written("groups")[::every] + labelled_lines("groups", "dev")
+    prejudice = {e.question for e in load_listening().entries if e.answers.source.startswith(PREJUDICE)}
+    ordinary = [text for text in ordinary_talk() if text not in prejudice][::every]
+    odds, said = np.zeros(len(lines)), np.zeros(len(ordinary))
+    folds = [np.arange(len(texts)) % GROUP_FOLDS for texts in (lines, ordinary)]
+    for unseen in range(GROUP_FOLDS):
+        classifier = trained(
+            [lines[row] for row in np.flatnonzero(folds[0] != unseen)],
+            labels,
+            [ordinary[row] for row in np.flatnonzero(folds[1] != unseen)],
+        )
+        for row in np.flatnonzero(folds[0] == unseen):
+            odds[row], _ = classifier.judge(lines[row][0])
+        for row in np.flatnonzero(folds[1] == unseen):
+            said[row], _ = classifier.judge(ordinary[row])
+    group = np.array([label == "group" for _, label in lines])
+    threshold = max(
+        float(np.quantile(said, 1 - MAX_GROUPS, method="higher")),
+        float(np.quantile(odds[~group], 1 - MAX_ALIKE, method="higher")),
+    )
+    classifier = trained(lines, labels, ordinary)
+    classifier.decision = {"threshold": threshold}
+    figures = {
+        "lines": len(lines),
+        "recall": float((odds[group] > threshold).mean()),
+        "alarms": float((odds[~group] > threshold).mean()),
+        "alarms of everyday talk": float((said > threshold).mean()),
+        **classifier.decision,
+    }
+    return classifier, figures
+
+
 def unknown(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
     """Return the classifier of what the bot cannot know, and its cross-validated figures."""
     labels = ("everyday", "ood")
@@ -115,6 +161,7 @@ def unknown(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
 
 CLASSIFIERS: dict[str, Callable[[int], tuple[NgramClassifier, dict[str, Any]]]] = {
     "crisis": crisis,
+    "groups": groups,
     "unknown": unknown,
 }
 
