@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from tests.tiny_models import write_ours
 from training.causal import Curriculum, token_costs
 from training.corpora import read_jsonl
 from training.dialogues import Conversation
-from training.recipes.gpt_course import asking_back, opening_costs, unknown_lines
+from training.recipes.gpt_course import asking_back, far_lines, opening_costs, unknown_lines
 
 
 def pair(said: str, replied: str, style: str = "polite") -> Conversation:
@@ -66,6 +68,25 @@ def test_what_costs_most_to_open_asks_back() -> None:
     ]
     assert all(c.opening is None for c in changed[:3])
     assert asking_back(lines, np.zeros(5), 0.75, 1, seed=1) == lines
+
+
+def test_plain_lines_like_none_of_ours_ask_back() -> None:
+    class Letters:
+        """Embeds a line by its last letter."""
+
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return np.eye(3, dtype=np.float32)[["가나다".index(text[-1]) for text in texts]]
+
+    letters = Letters()
+    known = [SimpleNamespace(encoder=letters, dense=letters.encode([end])) for end in "가나"]
+    lines = [f"아주 먼 나라의 이야기 {n}{'가나다'[n % 3]}" for n in range(30)]
+    lines += [lines[2], "짧다", "길" * 99 + "다"]
+    far = far_lines(lines, known, 6, 0.5, 1, seed=1)  # type: ignore[arg-type]
+    assert [c.turns[0].text for c in far] == lines[2:18:3]
+    assert [c.style for c in far] == ["polite", "casual"] * 3
+    words = json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))["statement"]
+    assert {c.turns[1].text for c in far} == {words["polite"][0], words["casual"][0]}
+    assert far_lines(lines, known, 0, 0.5, 1, seed=1) == []  # type: ignore[arg-type]
 
 
 def test_what_no_small_talk_can_know_is_not_known() -> None:

@@ -294,11 +294,12 @@ Distinct-1 {_figure(replies["distinct_1"])}, distinct-2 {_figure(replies["distin
    situation before all others' (`training/understanding.py`).{_shared(recipe, facts.get("shared"))}
 5. Shares of a listener's replies ({recipe["shots_listening"]:.2g}) and of our pairs ({recipe["shots_pairs"]:.2g}), and the dialogues, up to three
    retrieved pairs before each as examples: {_went(shots)}.
-6. Our own {_times(recipe["recall_epochs"])} more and the corpora's longer conversations, the embeddings and the lowest {recipe["recall_frozen"]} layers left as they
+6. Our own {_times(recipe["recall_epochs"])} more and the corpora's conversations, the embeddings and the lowest {recipe["recall_frozen"]} layers left as they
    are; of {100 * recipe["recall_cut"]:.0f} % of the single replies the first {recipe["recall_tokens"]} tokens alone, which decide what follows: {_went(recall)}.
 7. {_times(recipe["unsure_epochs"])} of it more: where the first tokens of a reply cost the model most ({100 * recipe["unsure_share"]:.0f} % of the lines), words that ask
-   back (`data/replies/open.json`) instead, so that it speaks where it knows what to say; and questions that no small talk
-   can answer (`data/classifiers/unknown.jsonl`), with words that say so: {_went(unsure)}.
+   back (`data/replies/open.json`) instead, so that it speaks where it knows what to say; the same words to {recipe["unsure_far"]:,} lines of
+   the pretraining text that are like none of ours; and questions that no small talk can answer
+   (`data/classifiers/unknown.jsonl`), with words that say so: {_went(unsure)}.
 8. Calibration: scores divided by {known["calibration_temperature"]:.2f}, fitted on the dev half of the held-out dialogues.
 
 | setting | value |
@@ -323,8 +324,8 @@ Small and little read: it answers in general terms and takes up a word or a feel
 loses the thread in a few turns, and makes things up. Its persona, a small program called 마루, comes
 from our data only, and the everyday conversations of the corpora were written by people: it may
 claim to have eaten or slept. Film reviews, news comments and petitions carry the views and biases of
-those who wrote them. The chat program recognises talk of suicide and violence before it asks any
-model; the bare model does not.
+those who wrote them. The chat program recognises talk of suicide and violence, and of whole groups of
+people, before it asks any model; the bare model does not.
 """
     (folder / "README.md").write_text(card, encoding="utf-8")
     text = json.dumps({**known, "licence": "CC BY-SA 4.0", **facts}, ensure_ascii=False, indent=2)

@@ -125,7 +125,7 @@ class Recipe(common.Recipe):
     shots_listening: float = 0.05
     # then what to say to what once more, the lower layers left as they are
     recall_scale: float = 0.6
-    recall_epochs: float = 3.5
+    recall_epochs: float = 5
     recall_frozen: int = 4  # layers, and the embeddings
     recall_cut: float = 0.8  # share of the replies of which only what decides them is read:
     recall_tokens: int = 5
@@ -135,6 +135,8 @@ class Recipe(common.Recipe):
     unsure_epochs: float = 0.35
     unsure_share: float = 0.25
     unsure_replies: int = 2  # of those words, in each speech level
+    unsure_far: int = 5_000  # lines of plain text that get them too,
+    unsure_likeness: float = 0.6  # their cosine with every line of ours being below
     sampling_temperature: float = 0.3
 
 
@@ -153,6 +155,7 @@ SIZES = {
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
         wordings=1, lines=1, likeness=None, understanding_layer=1, shots_listening=0.01, shots_pairs=0.001,
         recall_epochs=1, unsure_epochs=1, recall_frozen=1, recall_examples=0.001,
+        unsure_far=20,
     ),
 }  # fmt: skip
 
@@ -283,8 +286,8 @@ def recall(job: Job[Recipe]) -> dict[str, Any]:
 def unsure(job: Job[Recipe]) -> dict[str, Any]:
     """Go on once more: where the model would not have known what to say, it learns to ask back.
 
-    What no small talk can know it learns not to know. So it speaks where it knows what to say (R-Tuning,
-    Zhang et al. 2024, arXiv:2311.09677).
+    To plain lines far from ours it learns to ask back, too, and not to know what no small talk can know. So
+    it speaks where it knows what to say (R-Tuning, Zhang et al. 2024, arXiv:2311.09677).
     """
     recipe = job.recipe
     tokenizer = load_tokenizer(job.work / "tokenizer")
@@ -437,8 +440,8 @@ STEPS: list[Step[Recipe]] = [
     Step(
         "unsure",
         unsure,
-        ("unsure_scale", "unsure_epochs", "unsure_share", "unsure_replies"),
-        corpora=lambda recipe: CHAT,
+        ("unsure_scale", "unsure_epochs", "unsure_share", "unsure_replies", "unsure_far", "unsure_likeness"),
+        corpora=lambda recipe: {**_reads_text(recipe), **CHAT},
         data=(*_TAUGHT_WITH, "replies", "classifiers"),
     ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),

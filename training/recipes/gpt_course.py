@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from chatbot import safety
 from chatbot.dialogue import Turn
+from chatbot.index import Index, open_index
 from chatbot.knowledge import load_dialogues, load_knowledge, load_listening
+from chatbot.models.encoder import load_encoder
 from chatbot.models.format import MarkerFormat
+from chatbot.models.ngram import shipped_classifier
 from chatbot.questions import asks
 from chatbot.resources import data_dir
+from chatbot.style import Style
 from training.causal import Curriculum, token_costs
-from training.corpora import read_jsonl
+from training.corpora import pretraining_lines, read_jsonl
 from training.dialogues import (
     STYLES,
     Conversation,
@@ -39,6 +45,12 @@ if TYPE_CHECKING:
 SHARED = "shared-answers.json"
 _REPLY, _SHOTS, _RECALL, _UNSURE = 100, 200, 300, 400  # numbers of their draws begin here
 _COSTED_TOGETHER = 8192  # tokens
+_SHORT_LINE, _LONG_LINE = 8, 80  # characters
+_SOUGHT = 8  # lines for each that is wanted
+_REQUEST = re.compile(
+    r"(?:줘|줄래|달라|주세요|하세요|해라|하라|하자|말자|마라|지 마|십시오|시오|하지)[.!?~ㅋㅎㅠㅜ]*$"
+)
+_TOGETHER = 512  # compared at a time
 
 
 def taught_answers(job: Job[Recipe]) -> Taught:
@@ -74,7 +86,7 @@ def shots_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
 
 
 def recall_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
-    """Return our own conversations, most replies cut short, some with examples; the corpora's longer ones."""
+    """Return our own conversations, most replies cut short, some with examples; the corpora's, whole."""
     return _recalled(job, job.recipe.recall_epochs, _RECALL, job.recipe.recall_cut)
 
 
@@ -82,10 +94,14 @@ def unsure_epochs(job: Job[Recipe], model: Any, form: MarkerFormat) -> list[list
     """Return more of them, whole; where the model's reply would cost it most to open, one that asks back.
 
     What is read in part for long is said garbled in the end. Beside them stand lines that no small talk can
-    know, with replies that say so.
+    know, with replies that say so, and lines of plain text like none of ours, with some that ask back.
     """
     recipe = job.recipe
     unknown = unknown_lines(recipe.unsure_replies, recipe.seed)
+    unknown += far_lines(
+        _plain_lines(job), _indexes(),
+        recipe.unsure_far, recipe.unsure_likeness, recipe.unsure_replies, recipe.seed,
+    )  # fmt: skip
     epochs = []
     for epoch in _recalled(job, recipe.unsure_epochs, _UNSURE, cut=0):
         costs = opening_costs(model, form, epoch, recipe.recall_tokens)
@@ -145,19 +161,72 @@ def asking_back(
         replies: how many ways of asking back there are.
         seed: which of them a line gets.
     """
-    words = json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
+    words = _ways_of_asking_back()
     known = costs[costs > 0]
     dear = np.quantile(known, 1 - share) if len(known) else np.inf
     rng = random.Random(seed)
     changed = []
     for conversation, cost in zip(conversations, costs, strict=True):
         if cost > dear:
-            said = conversation.turns[0]
-            ways = words["question" if asks(said.text) else "statement"][conversation.style][:replies]
-            turns = [said, Turn("assistant", rng.choice(ways))]
+            said, style = conversation.turns[0], conversation.style or "polite"
+            turns = [said, Turn("assistant", rng.choice(_ways(words, said.text, style)[:replies]))]
             conversation = conversation._replace(turns=turns, opening=None)
         changed.append(conversation)
     return changed
+
+
+def far_lines(
+    lines: Sequence[str], known: Sequence[Index], wanted: int, likeness: float, replies: int, seed: int
+) -> list[Conversation]:
+    """Return lines like none of those that are ``known``, each with one of so many replies that ask back.
+
+    Their cosine with every one of them is below ``likeness``, the indexes being of one encoder. At most
+    ``wanted``, half of them in each speech level; they are sought among the first of ``lines``. Left out is
+    what asks for something to be done or looked up, and what the model is never asked.
+    """
+    unknown = shipped_classifier("unknown")
+    fitting = (
+        line
+        for line in dict.fromkeys(lines)
+        if _SHORT_LINE <= len(line) <= _LONG_LINE
+        and not (_REQUEST.search(line) or safety.crisis(line) or safety.about_group(line))
+        and not (unknown and unknown.judge(line)[0] > 0)
+    )
+    sought = list(islice(fitting, _SOUGHT * wanted))
+    near = np.empty(len(sought))
+    for at in range(0, len(sought), _TOGETHER):
+        part = slice(at, at + _TOGETHER)
+        vectors = known[0].encoder.encode(sought[part])
+        near[part] = np.max([(vectors @ index.dense.T).max(axis=1) for index in known], axis=0)
+    far = [line for line, cosine in zip(sought, near, strict=True) if cosine < likeness]
+    words, rng = _ways_of_asking_back(), random.Random(seed)
+    return [
+        Conversation(
+            [Turn("user", line), Turn("assistant", rng.choice(_ways(words, line, style)[:replies]))], style
+        )
+        for number, line in enumerate(far[:wanted])
+        for style in STYLES[number % 2 :][:1]
+    ]
+
+
+def _plain_lines(job: Job[Recipe]) -> list[str]:
+    """Return lines of plain text that no conversation of the corpora has a reply to."""
+    said = {turn.text for c in corpora_conversations(job.corpora) for turn in c.turns}
+    lines = pretraining_lines(job.corpora, job.recipe.seed, job.recipe.mixture)
+    return [line for line in lines if line not in said]
+
+
+def _indexes() -> list[Index]:
+    encoder = load_encoder()
+    return [open_index(known, encoder) for known in (load_knowledge(), load_listening())]
+
+
+def _ways_of_asking_back() -> dict[str, dict[Style, list[str]]]:
+    return json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
+
+
+def _ways(words: dict[str, dict[Style, list[str]]], said: str, style: Style) -> list[str]:
+    return words["question" if asks(said) else "statement"][style]
 
 
 def unknown_lines(replies: int, seed: int) -> list[Conversation]:
@@ -186,7 +255,7 @@ def _own(job: Job[Recipe], taught: Taught, draw: int) -> list[Conversation]:
 def _recalled(job: Job[Recipe], count: float, first: int, cut: float) -> list[list[Conversation]]:
     recipe, taught = job.recipe, taught_answers(job)
     share = recipe.recall_examples
-    others = [c for c in corpora_conversations(job.corpora) if len(c.turns) > 2]
+    others = list(islice(corpora_conversations(job.corpora), recipe.conversations))
 
     def epoch(number: int) -> list[Conversation]:
         seed = recipe.seed + first + number
