@@ -49,6 +49,8 @@ class Terminal:
             env={**os.environ, "CHATBOT_HOME": str(home), "TERM": "xterm-256color", "PYTHONPATH": path},
             dimensions=(ROWS, columns),
             timeout=60,
+            # What runs in the background of a shell without job control is deaf to Ctrl-C, as are its own.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._screen = pyte.HistoryScreen(columns, ROWS, history=1000)
         self._stream = pyte.ByteStream(self._screen)
