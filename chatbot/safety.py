@@ -12,16 +12,13 @@ kind. A model that makes up its words might say anything to that; careful words 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from chatbot.dialogue import Conversation, Reply
 from chatbot.models.ngram import shipped_classifier
-from chatbot.questions import asks
-from chatbot.resources import data_dir
+from chatbot.stock_replies import replies_to, stock_replies
 from chatbot.style import Style
 from chatbot.text import squeeze
 
@@ -167,7 +164,7 @@ def crisis_reply(label: str, conversation: Conversation, style: Style) -> Reply:
     Replies are not repeated until all have been said: the same sentence twice sounds like a machine
     that is not listening.
     """
-    return _unused(_replies("crisis")[label][style], label, conversation)
+    return _unused(stock_replies("crisis")[label][style], label, conversation)
 
 
 def about_group(text: str) -> bool:
@@ -186,8 +183,7 @@ def group_reply(conversation: Conversation, style: Style) -> Reply:
 
     As in :func:`crisis_reply` they are not repeated until all have been said.
     """
-    kind = "question" if asks(conversation.turns[-1].text) else "statement"
-    return _unused(_replies("groups")[kind][style], GROUP, conversation)
+    return _unused(replies_to(conversation.turns[-1].text, style, "groups"), GROUP, conversation)
 
 
 def acceptable(text: str) -> bool:
@@ -202,8 +198,3 @@ def deflection(style: Style) -> str:
 
 def _unused(replies: Sequence[str], label: str, conversation: Conversation) -> Reply:
     return Reply(min(replies, key=conversation.used().count), backend=BACKEND, model=label)
-
-
-@cache
-def _replies(name: str) -> dict[str, Any]:
-    return json.loads((data_dir() / "replies" / f"{name}.json").read_text(encoding="utf-8"))

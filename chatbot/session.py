@@ -156,8 +156,8 @@ class Session:
         the talk.
         """
         if turn not in self._judged:
-            about_group = safety.GROUP if safety.about_group(turn.text) else None
-            self._judged[turn] = safety.crisis(turn.text) or about_group
+            danger = safety.crisis(turn.text)
+            self._judged[turn] = safety.GROUP if not danger and safety.about_group(turn.text) else danger
         label = self._judged[turn]
         return None if label == safety.GROUP and not getattr(backend, "invents", False) else label
 

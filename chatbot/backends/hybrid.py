@@ -7,7 +7,6 @@ GPT writes when it is shown some of these as examples, words that ask back, and 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,7 @@ from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.models.encoder import Progress
 from chatbot.models.format import Exchange
 from chatbot.models.reranker import Reranker, context_text
-from chatbot.questions import asks
-from chatbot.resources import data_dir
+from chatbot.stock_replies import replies_to, stock_replies
 from chatbot.text import squeeze
 
 if TYPE_CHECKING:
@@ -228,7 +226,7 @@ class HybridBackend(Backend):
         context = context_text(conversation.turns)
         fits = self.reranker.score([context] * len(proposals), [p.text for p in proposals])
         said = conversation.used()
-        always_fits = {text for by_style in self._open_words.values() for text in by_style[found.style]}
+        always_fits = {text for by_style in stock_replies("open").values() for text in by_style[found.style]}
         asked_back = sum(text in always_fits for text in said)
         graded = []
         for proposal, fit in zip(proposals, fits, strict=True):
@@ -253,12 +251,8 @@ class HybridBackend(Backend):
 
     def open_words(self, conversation: Conversation, found: Found) -> list[Proposal]:
         """Return replies that fit any question, or anything told; asked back they keep the talk going."""
-        kind = "question" if asks(conversation.turns[-1].text) else "statement"
-        return [Proposal("open", text, 0.0, "") for text in self._open_words[kind][found.style]]
-
-    @cached_property
-    def _open_words(self) -> dict[str, dict[str, list[str]]]:
-        return json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
+        said = conversation.turns[-1].text
+        return [Proposal("open", text, 0.0, "") for text in replies_to(said, found.style, "open")]
 
     def _examples(self, found: Found, plain: Sequence[Proposal]) -> tuple[list[Exchange], str]:
         """Return the nearest pairs, the nearest last, beside what is to be answered; and a name for them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import zlib
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +26,7 @@ from chatbot.knowledge import (
     teach,
 )
 from chatbot.models.encoder import Progress, load_encoder
-from chatbot.resources import data_dir
+from chatbot.stock_replies import stock_replies
 from chatbot.style import Style, reply_style
 from chatbot.text import one_line
 
@@ -288,15 +286,10 @@ class RetrievalBackend(Backend):
             turned = choices[start % len(choices) :] + choices[: start % len(choices)]
             return min(turned, key=lambda text: said.count(text.rpartition("{questions}")[2]))
 
-        admission = unused(self._unknown_words[style])
-        offer = unused(self._unknown_words["offer"][style]).format(
-            questions=", ".join(f"'{q}'" for q in closest)
-        )
+        words = stock_replies("unknown")
+        admission = unused(words[style])
+        offer = unused(words["offer"][style]).format(questions=", ".join(f"'{q}'" for q in closest))
         return f"{admission} {offer}"
-
-    @cached_property
-    def _unknown_words(self) -> dict[str, Any]:
-        return json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
 
 
 def _scorer(name: str) -> Scorer:

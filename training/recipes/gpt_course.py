@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from chatbot.knowledge import load_dialogues, load_knowledge, load_listening
 from chatbot.models.encoder import load_encoder
 from chatbot.models.format import MarkerFormat
 from chatbot.models.ngram import shipped_classifier
-from chatbot.questions import asks
 from chatbot.resources import data_dir
+from chatbot.stock_replies import replies_to, stock_replies
 from chatbot.style import Style
 from training.causal import Curriculum, token_costs
 from training.corpora import pretraining_lines, read_jsonl
@@ -161,15 +161,13 @@ def asking_back(
         replies: how many ways of asking back there are.
         seed: which of them a line gets.
     """
-    words = _ways_of_asking_back()
     known = costs[costs > 0]
     dear = np.quantile(known, 1 - share) if len(known) else np.inf
     rng = random.Random(seed)
     changed = []
     for conversation, cost in zip(conversations, costs, strict=True):
         if cost > dear:
-            said, style = conversation.turns[0], conversation.style or "polite"
-            turns = [said, Turn("assistant", rng.choice(_ways(words, said.text, style)[:replies]))]
+            turns = _asked_back(conversation.turns[0], conversation.style or "polite", replies, rng)
             conversation = conversation._replace(turns=turns, opening=None)
         changed.append(conversation)
     return changed
@@ -199,13 +197,10 @@ def far_lines(
         vectors = known[0].encoder.encode(sought[part])
         near[part] = np.max([(vectors @ index.dense.T).max(axis=1) for index in known], axis=0)
     far = [line for line, cosine in zip(sought, near, strict=True) if cosine < likeness]
-    words, rng = _ways_of_asking_back(), random.Random(seed)
+    rng = random.Random(seed)
     return [
-        Conversation(
-            [Turn("user", line), Turn("assistant", rng.choice(_ways(words, line, style)[:replies]))], style
-        )
-        for number, line in enumerate(far[:wanted])
-        for style in STYLES[number % 2 :][:1]
+        Conversation(_asked_back(Turn("user", line), style, replies, rng), style)
+        for line, style in zip(far[:wanted], cycle(STYLES), strict=False)
     ]
 
 
@@ -221,17 +216,13 @@ def _indexes() -> list[Index]:
     return [open_index(known, encoder) for known in (load_knowledge(), load_listening())]
 
 
-def _ways_of_asking_back() -> dict[str, dict[Style, list[str]]]:
-    return json.loads((data_dir() / "replies" / "open.json").read_text(encoding="utf-8"))
-
-
-def _ways(words: dict[str, dict[Style, list[str]]], said: str, style: Style) -> list[str]:
-    return words["question" if asks(said) else "statement"][style]
+def _asked_back(said: Turn, style: Style, replies: int, rng: random.Random) -> list[Turn]:
+    return [said, Turn("assistant", rng.choice(replies_to(said.text, style, "open")[:replies]))]
 
 
 def unknown_lines(replies: int, seed: int) -> list[Conversation]:
     """Return what the bot cannot know, in both speech levels, with one of the first words for that."""
-    words = json.loads((data_dir() / "replies" / "unknown.json").read_text(encoding="utf-8"))
+    words = stock_replies("unknown")
     rng = random.Random(seed)
     found = []
     for row in read_jsonl(data_dir() / "classifiers" / "unknown.jsonl"):
