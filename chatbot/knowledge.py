@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +99,37 @@ class Knowledge:
         """Return ``(wording, intent id)`` of the ``"dev"`` or ``"test"`` wordings."""
         return [(text, i.id) for i in self.intents for text in getattr(i, f"{half}_questions")]
 
+    def thinned(self, every: int) -> Knowledge:
+        """Return one in ``every`` of the answers with all that leads to them: the same at 1."""
+        if every == 1:
+            return self
+        kept = set(list(dict.fromkeys(entry.answers.source for entry in self.entries))[::every])
+        return replace(
+            self,
+            entries=[entry for entry in self.entries if entry.answers.source in kept],
+            fingerprint=f"{self.fingerprint}-{every}",
+            intents=[intent for intent in self.intents if intent.id in kept],
+            held_back=[],
+        )
+
 
 def load_knowledge(name_or_path: str | Path | None = None) -> Knowledge:
     """Load pairs: the shipped set (``None``), a dataset by name, or a CSV, JSON Lines file or folder.
 
+    The shipped set is read once: whoever wants other entries makes a :class:`Knowledge` of his own.
+
     Raises:
         DataError: no such data, or a line that is not in a known form.
     """
+    if name_or_path is None:
+        return _load_shipped()
     dataset = personal_dataset(name_or_path)
     return _load_dataset(dataset) if dataset else _load(*_located(name_or_path))
+
+
+@cache
+def _load_shipped() -> Knowledge:
+    return _load(*_located(None))
 
 
 def personal_dataset(name_or_path: str | Path | None) -> Dataset | None:
@@ -178,22 +203,39 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
     ]
 
 
+@cache
 def load_listening() -> Knowledge:
     """Load what a good listener says: plain replies that fit whatever is much like what was said.
 
-    The same words are one entry, with all that may be replied to them in both speech levels.
+    The same words are one entry, with all that may be replied to them in both speech levels. Read once,
+    being large: whoever wants others makes a :class:`Knowledge` of his own.
     """
-    loaded = _load(LISTENING, _files(listening_dir()))
-    said: dict[tuple[str, str], list[Entry]] = {}
-    for entry in loaded.entries:
-        said.setdefault((entry.context, entry.question), []).append(entry)
-    loaded.entries = [_together(entries) for entries in said.values()]
+    with _without_collection():
+        loaded = _load(LISTENING, _files(listening_dir()))
+        said: dict[tuple[str, str], list[Entry]] = {}
+        for entry in loaded.entries:
+            said.setdefault((entry.context, entry.question), []).append(entry)
+        loaded.entries = [_together(entries) for entries in said.values()]
     loaded.beside = True
     return loaded
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the garbage collector: all that is made here stays, and looking through it takes half the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _together(entries: Sequence[Entry]) -> Entry:
     """Return entries of the same words as one, with all their answers."""
+    if len(entries) == 1:
+        return entries[0]
     answers = [entry.answers for entry in entries]
     polite, casual = (
         tuple(text for each in answers for text in getattr(each, style)) for style in ("polite", "casual")

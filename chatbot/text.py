@@ -21,6 +21,8 @@ def normalise(text: str) -> str:
     NFC because macOS hands over decomposed Hangul; never NFKC, which fuses ``ㅋㅠ`` into one
     syllable (Unicode Standard Annex #15).
     """
+    if text.isprintable() and unicodedata.is_normalized("NFC", text):  # nearly every line: so at no cost
+        return text.strip()
     return printable(unicodedata.normalize("NFC", text.replace("\r\n", "\n"))).strip()
 
 

@@ -122,7 +122,8 @@ def test_one_command_makes_an_encoder_that_finds_answers(
     assert described["kind"] == "encoder" and described["metrics"]["qa"]["scorers"]["fused"]["top1"] > 0.1
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("question,answer\n오늘 너무 피곤해,푹 쉬어\n비가 오네,우산 챙겨\n", encoding="utf-8")
-    answered = run("ask", "비가 오네", "--encoder", str(out), "--data", str(pairs))
+    own = ("--encoder", str(out), "--data", str(pairs))
+    answered = run("ask", "비가 오네", "--backend", "retrieval", *own)
     assert answered.returncode == 0 and "우산 챙겨" in answered.stdout
 
     second = recipe_module.contrast(replace(job(corpora, tmp_path / "second"), base=out))

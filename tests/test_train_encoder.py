@@ -471,5 +471,6 @@ def test_json_is_all_there_is_on_standard_output(run: Run, klue: Path, data: str
     done = run("train", "encoder", "--data", data, "--base", str(klue), "--epochs", "1", "--json")
     assert json.loads(done.stdout)["after"]["pairs_mrr"] and done.returncode == 0
     assert "talk-encoder" in done.stderr and "WARNING" not in done.stderr
-    asked = run("ask", "커피 바다 어때?", "--data", data, "--encoder", "talk-encoder")
+    own = ("--data", data, "--encoder", "talk-encoder")
+    asked = run("ask", "커피 바다 어때?", "--backend", "retrieval", *own)
     assert asked.returncode == 0 and asked.stdout.split()[-1:] == ["좋아해"]

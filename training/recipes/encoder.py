@@ -106,6 +106,7 @@ class Recipe(common.Recipe):
     own_times: float = 1  # that our own texts come in an epoch, told apart by intent and situation
     scored_times: float = 2  # that the scored pairs do
     parakqc_held_out: int = 100
+    answers_measured: int = 1  # of so many one
 
 
 SIZES = {
@@ -120,7 +121,7 @@ SIZES = {
     "smoke": Recipe(
         minutes=0.05,
         vocab_size=2000, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=256,
-        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, own_times=0.02, scored_times=0.05,
+        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, answers_measured=20, own_times=0.02, scored_times=0.05,
         pairs_per_set={"parakqc": 2, "stylekqc": 1},
     ),
 }  # fmt: skip
@@ -366,7 +367,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
 
     recipe = job.recipe
     encoder = load_encoder(job.out, "cpu")
-    figures = evaluate_retrieval(encoder=str(job.out), device="cpu")
+    figures = evaluate_retrieval(encoder=str(job.out), device="cpu", every=recipe.answers_measured)
     weight = figures["calibration"]["dense_weight"]
     contrasted = job.facts("contrast")
     facts = {

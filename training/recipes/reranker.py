@@ -49,12 +49,13 @@ class Recipe(common.Recipe):
     temperature_scale: float = 20.0
     max_tokens: int = 64
     pairs: int = 24_000  # of an epoch
+    conversations_weighed: int = 1  # of so many graded ones one
 
 
 SIZES = {
     "cpu": Recipe(),
     "gpu": Recipe(epochs=4, batch=256),
-    "smoke": Recipe(batch=16, pairs=100),
+    "smoke": Recipe(batch=16, pairs=100, conversations_weighed=10),
 }
 
 
@@ -101,7 +102,7 @@ def decide(job: Job[Recipe]) -> dict[str, Any]:
     from training.decision import fit_decision
 
     backend = HybridBackend(device="cpu", reranker=str(job.out))
-    decision, rated = fit_decision(backend, graded("dev"))
+    decision, rated = fit_decision(backend, graded("dev")[:: job.recipe.conversations_weighed])
     facts = {"decision": asdict(decision), "rated": rated}
     describe(job.out, "reranker", facts, "")
     open_to_all(job.out)
