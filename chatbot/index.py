@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -271,6 +272,14 @@ class Index:
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         private_dir(part)
+        facts = {
+            "format": FORMAT,
+            "data": data,
+            "entries": len(self.entries),
+            "calibration": asdict(self.calibration),
+        }
+        # First, so that what is left of a killed process is known to belong to its data, and goes with it.
+        (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
         for name, vectors in (("dense", self.dense), ("context", self.context)):
             steps, scales = _packed(vectors)
             np.save(part / f"{name}.npy", steps)
@@ -280,13 +289,6 @@ class Index:
             np.save(part / f"sets-{name}.npy", array)
         self.tfidf.save(part, "tfidf")
         self.context_tfidf.save(part, "context-tfidf")
-        facts = {
-            "format": FORMAT,
-            "data": data,
-            "entries": len(self.entries),
-            "calibration": asdict(self.calibration),
-        }
-        (part / "index.json").write_text(json.dumps(facts), encoding="utf-8")
         for path in part.iterdir():
             path.chmod(0o600)
         shutil.rmtree(folder, ignore_errors=True)
@@ -303,6 +305,8 @@ class Index:
                 _unpacked(np.load(folder / f"{name}.npy"), np.load(folder / f"{name}-scales.npy"))
                 for name in ("dense", "context")
             )
+            if len(context) != sum(bool(entry.context) for entry in entries):
+                return None  # made when the same lines were read in another way
             terms = load_terms(folder)
             return cls(
                 entries,
@@ -315,7 +319,7 @@ class Index:
                 Calibration(**facts["calibration"]),
                 Sets(**{f.name: mapped(folder / f"sets-{f.name}.npy") for f in fields(Sets)}),
             )
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, TokenError):
             return None
 
 

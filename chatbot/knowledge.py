@@ -9,7 +9,7 @@ import io
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -166,9 +166,10 @@ def _located(name_or_path: str | Path | None) -> tuple[str, list[Path]]:
     dataset = personal_dataset(name_or_path)
     if dataset:
         return dataset.name, [dataset.dialogues]
-    for path in (Path(name_or_path).expanduser(), datasets_dir() / str(name_or_path)):
-        if path.exists():
-            return path.stem, _files(path) if path.is_dir() else [path]
+    with suppress(OSError, RuntimeError):  # too long a name, nobody's home: no file
+        for path in (Path(name_or_path).expanduser(), datasets_dir() / str(name_or_path)):
+            if path.exists():
+                return path.stem, _files(path) if path.is_dir() else [path]
     raise DataError(f"--data '{name_or_path}': 그런 파일이나 데이터셋이 없어요. 경로를 확인해 주세요.")
 
 
@@ -222,7 +223,7 @@ def load_listening() -> Knowledge:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: all that is made here stays, and looking through it takes half the time."""
+    """Pause the garbage collector: all that is made stays, and looking through it takes half the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -344,7 +345,7 @@ def _load(name: str, files: list[Path]) -> Knowledge:
     same_answers: dict[tuple[str, ...], Answers] = {}  # questions with the same answers are one intent
     for n, (question, texts) in enumerate(pairs.values(), start=1):
         own.append(Entry(question, same_answers.setdefault(tuple(texts), _answers(f"{name}#{n}", texts))))
-    if files and not (own or entries):
+    if files and not (own or entries) and name != TAUGHT:
         raise DataError(f"{files[0]}: 질문과 답이 하나도 없어요. 파일 내용을 확인해 주세요.")
     # Where there are intents, they answer what opens a talk, with more wordings.
     entries = [entry for entry in entries if entry.context or not intents]
@@ -352,8 +353,9 @@ def _load(name: str, files: list[Path]) -> Knowledge:
 
 
 def _malformed(path: Path, line: int, error: Exception) -> DataError:
+    missing = f"({error})" if isinstance(error, (KeyError, ValueError)) else ""  # others speak of Python
     return DataError(
-        f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요({error}). "
+        f"{path} {line}번째 줄: 질문과 답을 찾을 수 없어요{missing}. "
         "question·answer 열이나 messages 형식인지 확인해 주세요."
     )
 
@@ -398,7 +400,7 @@ def _rows(path: Path, raw: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{path} {number}번째 줄: JSON이 아니에요({error.msg}). 그 줄을 고쳐 주세요."
+                    f"{path} {number}번째 줄 {error.colno}번째 글자: JSON이 아니에요. 그 줄을 고쳐 주세요."
                 ) from error
 
 
@@ -468,7 +470,7 @@ def _answers(source: str, texts: list[str]) -> Answers:
 
 def _dialogue_entries(row: dict[str, Any], place: str) -> list[Entry]:
     """Return an entry for every reply, with the exchange before it as its context."""
-    messages = [(m["role"], one_line(normalise(m["content"]))) for m in row["messages"]]
+    messages = [(turn.role, one_line(turn.text)) for turn in turns_of(row)]
     style = (row.get("meta") or {}).get("style")
     entries = []
     for i in range(1, len(messages)):

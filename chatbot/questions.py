@@ -7,7 +7,8 @@ import re
 from chatbot.style import sentences
 
 # What follows the last word without deciding anything: laughter, dots, brackets.
-_TAIL = re.compile(r"[\s.!~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]+$")
+_MARKS = r"[\s.!~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]"
+_TAIL = re.compile(rf"(?<!{_MARKS}){_MARKS}+$")
 _L, _M, _B, _BS, _SS, _N = 8, 16, 17, 18, 20, 4  # final consonants ㄹ ㅁ ㅂ ㅄ ㅆ ㄴ (Unicode, 3.12: Hangul)
 # Endings that ask after a syllable that closes so: 할까, 했니, 없나, 인가요. Not 그러니까, 언니, 친구가.
 _AFTER_FINAL = (

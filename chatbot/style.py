@@ -11,9 +11,10 @@ from chatbot.dialogue import Conversation
 Style = Literal["polite", "casual"]
 
 # What follows the last word without changing its speech level.
-_TAIL = re.compile(r"[\s.!?~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]+$")
+_MARKS = r"[\s.!?~…,^;:)\]'\"”’ㄱ-ㅎㅏ-ㅣ]"
+_TAIL = re.compile(rf"(?<!{_MARKS}){_MARKS}+$")  # from the start of a run only: a long one is looked at once
 _SENTENCE = re.compile(r"(?<=[.!?~…\n])\s+|\n+")
-_HANGUL_WORD = re.compile(r"[가-힣]+$")
+_HANGUL_WORD = re.compile(r"(?<![가-힣])[가-힣]+$")
 
 
 def _syllables(*finals: int, vowels: Iterable[int] = range(21)) -> str:

@@ -21,6 +21,7 @@ from chatbot.models.format import MarkerFormat
 from chatbot.models.markers import MARKERS
 from tests.tiny_models import write_kogpt2
 from training import gpt as gpt_module
+from training import pupil as pupil_module
 from training.gpt import Options, fine_tune
 from training.memorisation import memorised
 
@@ -59,6 +60,7 @@ def test_train_save_reload_generate(
 ) -> None:
     monkeypatch.setattr(gpt_module, "memorised", partial(memorised, samples=2))
     monkeypatch.setattr(gpt_module, "_LONGEST", 64)
+    monkeypatch.setattr(pupil_module, "_SPOKEN", 4)  # it has learnt no end: every reply would be the longest
     data, out = tmp_path / "pairs.jsonl", tmp_path / "out"
     rows = [{"question": f"{n}번째 이야기야", "answer": "응 그래"} for n in range(10)]
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

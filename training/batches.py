@@ -49,6 +49,8 @@ def joined(sequences: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 class Batches:
     """Batches of whole sequences of like length, in an order fixed by the seed, round and round.
 
+    With their padding they have at most ``batch_tokens`` places, unless one sequence alone has more.
+
     A line is a sequence of its own: packed end to end, eight unrelated sentences drown each
     other in the uniform attention that training starts from, and nothing is learnt for long.
     """
@@ -61,9 +63,12 @@ class Batches:
         lengths = np.diff(starts)
         order = rng.permutation(len(lengths))
         order = order[np.argsort(lengths[order], kind="stable")]
-        padded = np.cumsum(lengths[order])  # sorted, so padding is negligible
-        cuts = np.searchsorted(padded, np.arange(batch_tokens, padded[-1], batch_tokens))
-        self.rows = [rows for rows in np.split(order, cuts) if len(rows)]
+        cuts, first = [], 0
+        for row, length in enumerate(lengths[order].tolist()):
+            if row > first and (row + 1 - first) * length > batch_tokens:  # the longest of its batch so far
+                cuts.append(row)
+                first = row
+        self.rows = np.split(order, cuts)
         rng.shuffle(self.rows)
 
     def __len__(self) -> int:

@@ -122,7 +122,6 @@ def load_splits(data: Sequence[str]) -> Splits:
         return Splits(train, valid, test, [], load_knowledge().fingerprint, own=True)
     parts: dict[str, list[Conversation]] = {"train": [], "valid": [], "test": []}
     chosen: list[str] = []
-    others: Counter[str] = Counter()
     digest = hashlib.sha256()
     for name in data:
         knowledge = load_knowledge(name)
@@ -141,12 +140,14 @@ def load_splits(data: Sequence[str]) -> Splits:
             for persona in sorted(names):
                 said = [replace(t, role="assistant" if t.name == persona else "user") for t in turns]
                 parts[split].append(Conversation(said, None, persona))
-                others[persona] += 1
     # What the bot says of itself, unasked, is no reply.
     parts = {name: [c for c in found if _replies(c)] for name, found in parts.items()}
     if not parts["train"]:
         raise DataError(f"--data {', '.join(data)}: 배울 대답이 하나도 없어요. 데이터를 확인해 주세요.")
-    personas = list(dict.fromkeys([*chosen, *(name for name, _ in others.most_common())]))
+    learnt = Counter(c.speaker for c in parts["train"] if c.speaker)
+    personas = list(
+        dict.fromkeys([*(name for name in chosen if name in learnt), *dict(learnt.most_common())])
+    )
     return Splits(parts["train"], parts["valid"], parts["test"], personas, digest.hexdigest()[:16])
 
 

@@ -45,7 +45,16 @@ from training.masked import masked_cost, masked_trainer, open_masked, take_over
 from training.pairs import TrainingData, digest, load_scores, load_training_data
 from training.plain import Text, read_text
 from training.record import Record
-from training.trainer import CountsTokens, Report, Watch, common_arguments, estimate, on_device, run
+from training.trainer import (
+    CountsTokens,
+    Report,
+    Watch,
+    common_arguments,
+    estimate,
+    on_device,
+    on_one_device,
+    run,
+)
 from training.tuning import TUNES, Tune, Tuning, blocks, count
 from training.workplace import Workplace, learnt_datasets
 
@@ -280,13 +289,15 @@ class Course:
         tuning.at(1.0)  # the optimiser takes what is trained at any time
         trainer = PairTrainer(
             model=model,
-            args=SentenceTransformerTrainingArguments(
-                **common_arguments(self.work / "tuning", self.device, options.seed),
-                **(chooses if examiner else {}),
-                num_train_epochs=options.rounds(steps), per_device_train_batch_size=batch,
-                learning_rate=self._rate(model), warmup_steps=0.1, save_steps=every,
-                batch_sampler=BatchSamplers.NO_DUPLICATES,
-                multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+            args=on_one_device(
+                SentenceTransformerTrainingArguments(
+                    **common_arguments(self.work / "tuning", self.device, options.seed),
+                    **(chooses if examiner else {}),
+                    num_train_epochs=options.rounds(steps), per_device_train_batch_size=batch,
+                    learning_rate=self._rate(model), warmup_steps=0.1, save_steps=every,
+                    batch_sampler=BatchSamplers.NO_DUPLICATES,
+                    multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+                )
             ),
             train_dataset=sets, loss=losses, evaluator=examiner if examiner else None,
         )  # fmt: skip

@@ -5,7 +5,6 @@ Thresholds and weights come from the dev halves, every figure printed here from 
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,9 +29,10 @@ from chatbot.knowledge import (
 from chatbot.measures import chrf, latency
 from chatbot.models.encoder import Encoder, Progress, load_encoder
 from chatbot.style import reply_style
-from chatbot.text import same_words
+from chatbot.text import normalise, same_words
 from chatbot.tfidf import Tfidf
 from training.corpora import parakqc_split, read_jsonl
+from training.pairs import load_scores
 
 # An intent of this topic is itself a way of saying "that I cannot know".
 DECLINING_TOPIC = "limits"
@@ -75,6 +75,8 @@ def evaluate_retrieval(
     Raises:
         ChatbotError: the data has nothing to measure with.
     """
+    if sts:
+        _sts_rows(sts)  # before minutes are spent on the rest
     knowledge = load_knowledge(data).thinned(every)
     model = load_encoder(encoder, device)
     index = open_index(knowledge, model, progress)
@@ -237,14 +239,8 @@ def sts_spearman(encoder: Encoder, path: Path, weight: float = 0.5) -> dict[str,
     """
     from scipy.stats import spearmanr
 
-    try:
-        rows = _sts_rows(path)
-        first = encoder.encode([a for a, _, _ in rows])
-        second = encoder.encode([b for _, b, _ in rows])
-    except (OSError, KeyError, ValueError) as error:
-        raise ChatbotError(
-            f"--sts {path}: 읽을 수 없어요({error}). a, b, score 항목이 있는지 확인해 주세요."
-        ) from error
+    rows = _sts_rows(path)
+    first, second = encoder.encode([a for a, _, _ in rows]), encoder.encode([b for _, b, _ in rows])
     fitted = Tfidf.fit([text for a, b, _ in rows for text in (a, b)])
     dense = (first * second).sum(1)
     tfidf = np.array([fitted.over([a]).similarities(b)[0] for a, b, _ in rows])
@@ -282,8 +278,15 @@ def _by_scorer(dense: np.ndarray, tfidf: np.ndarray, weight: float) -> dict[Scor
 
 
 def _sts_rows(path: Path) -> list[tuple[str, str, float]]:
-    if path.suffix == ".tsv":
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            return [(row["sentence1"], row["sentence2"], float(row["score"])) for row in table]
-    return [(row["a"], row["b"], float(row["score"])) for row in read_jsonl(path)]
+    if path.suffix == ".gz":
+        try:
+            rows = [(normalise(r["a"]), normalise(r["b"]), float(r["score"])) for r in read_jsonl(path)]
+        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ChatbotError(
+                f"--sts {path}: 읽을 수 없어요. a, b, score 항목이 있는지 확인해 주세요."
+            ) from error
+    else:
+        rows = load_scores(path)
+    if len({score for _, _, score in rows}) < 2:
+        raise ChatbotError(f"--sts {path}: 서로 다른 점수가 둘 이상 있어야 해요. 파일을 확인해 주세요.")
+    return rows

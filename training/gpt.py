@@ -293,7 +293,7 @@ def _try_step(pupil: Pupil, tuning: Tuning, splits: Splits, size: int) -> None:
     longest = sorted(splits.train, key=lambda c: sum(len(turn.text) for turn in c.turns))[-size:]
     course = Curriculum(pupil.form, [longest], longest=pupil.longest, batch_tokens=size)
     moments = torch.empty(2 * trained, dtype=torch.float32, device=pupil.model.device)
-    ids = course[0][0].to(moments.device)
+    ids = max((course[n][0] for n in range(len(course))), key=torch.Tensor.numel).to(moments.device)
     token_costs(pupil.model, ids, ids != course.pad).sum().backward()
     pupil.model.zero_grad(set_to_none=True)
 

@@ -120,7 +120,7 @@ def fit(
     device = next(model.parameters()).device
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     spent, stopped = Spent(), False
-    state = _saved(state_path, model)
+    state = _saved(state_path)
     if state.get("identity", "") == identity and "model" in state:
         model.load_state_dict(state["model"])
         for optimizer, own in zip(optimizers, state["optimizers"], strict=True):
@@ -136,6 +136,7 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=half_type(device.type) == torch.float16)
     if "scaler" in state:
         scaler.load_state_dict(state["scaler"])
+    state.clear()  # a second copy of the model
     started, saved, losses = time.monotonic() - spent.seconds, spent.seconds, []
     model.train()
     with interruptions() as interrupted:
@@ -271,10 +272,10 @@ def interruptions() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _saved(path: Path, model: torch.nn.Module) -> dict[str, Any]:
+def _saved(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    return torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True)  # what loads it moves what it needs
 
 
 def _save(

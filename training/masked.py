@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from chatbot.errors import UsageError
-from training.trainer import CountsTokens
+from training.trainer import CountsTokens, on_one_device
 
 RATE = 0.15  # share of the places to be guessed
 
@@ -92,7 +92,9 @@ class MaskedTrainer(CountsTokens):
         ids = inputs["input_ids"]
         self.state.num_input_tokens_seen += int(inputs["attention_mask"].sum())
         generator = torch.Generator(ids.device).manual_seed(self.args.seed + self.state.global_step)
-        return masked_lm_loss(model, ids, generator, **_masking(cast(Any, self.processing_class)))
+        # The trainer's own mixed precision is around the model's ``forward``, which is not what is called.
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.args.bf16):
+            return masked_lm_loss(model, ids, generator, **_masking(cast(Any, self.processing_class)))
 
 
 def masked_cost(
@@ -157,9 +159,11 @@ def masked_trainer(
     ids = tokenizer(list(lines), truncation=True, max_length=longest)["input_ids"]
     return MaskedTrainer(
         model=model,
-        args=TrainingArguments(
-            **common, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=rate,
-            warmup_steps=0.1, save_steps=10**9,
+        args=on_one_device(
+            TrainingArguments(
+                **common, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=rate,
+                warmup_steps=0.1, save_steps=10**9,
+            )
         ),
         train_dataset=Dataset.from_dict({"input_ids": ids}),
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -32,7 +32,7 @@ def style_accuracy(path: Path) -> dict[str, Any]:
         ]
     except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ChatbotError(
-            f"--styles {path}: 읽을 수 없어요({error}). formal, informal 목록이 있는지 확인해 주세요."
+            f"--styles {path}: 읽을 수 없어요. formal, informal 목록이 있는지 확인해 주세요."
         ) from error
     wanted = [level for level, _ in rows]
     if set(wanted) != set(labels.values()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Example = tuple[Any, ...]  # (anchor, positive), (anchor, positive, negative) or (text, text, score)
 
 _PAIRS_PER_INTENT = 8
+_DIGITS = re.compile(r"\s*\d+(\.\d*)?\s*")  # pandas writes 1.0
 _ASKED_AT_MOST = 1000  # texts looked up in a validation
 _FORMS = (
     "질문·답(question, answer), 대화(messages), 같은 뜻(a, b), "
@@ -178,7 +180,7 @@ def _kind(path: Path) -> Kind | None:
     if "score" in known:
         return "scores"
     label = row.get("gold_label", row.get("label"))
-    return "triplets" if isinstance(label, str) and not label.isdecimal() else "paraphrases"
+    return "triplets" if isinstance(label, str) and not _DIGITS.fullmatch(label) else "paraphrases"
 
 
 def _examples(path: Path, kind: Kind) -> Iterator[Example]:

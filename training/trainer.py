@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -20,6 +20,8 @@ from transformers.trainer_utils import set_seed
 from training.loop import Step, interruptions
 from training.record import Record
 from training.tuning import Tuning, count, time_and_memory
+
+A = TypeVar("A", bound=TrainingArguments)
 
 Report = Callable[[int, int], None]
 
@@ -133,12 +135,19 @@ def common_arguments(folder: Path, device: str, seed: int) -> dict[str, Any]:
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
-        "save_total_limit": 1,
+        "save_total_limit": 2,  # the best and the last: with one, the end of a run deletes the last
         "restore_callback_states_from_checkpoint": True,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": device == "cuda",
     }
+
+
+def on_one_device(arguments: A) -> A:
+    """Keep a trainer to one GPU where several are seen: it would wrap the model and double the batch."""
+    _ = arguments.device  # sets what is overruled here
+    arguments._n_gpu = min(arguments._n_gpu, 1)
+    return arguments
 
 
 def run(trainer: Trainer, watch: Watch, *, resume: bool) -> None:

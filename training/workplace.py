@@ -29,6 +29,11 @@ class Workplace:
         self.out, self.folder = out, out.parent / f".{out.name}.training"
         self._facts = self.folder / "run.json"
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run lies here that can be gone on with."""
+        return self._facts.is_file()
+
     @contextmanager
     def occupied(self, identity: str, datasets: Sequence[str], *, resume: bool) -> Iterator[None]:
         """Work here, alone; what lies here is cleared away at the end, if it is reached.
@@ -45,7 +50,7 @@ class Workplace:
             together()
             yield
             return
-        if resume and not self._facts.is_file():
+        if resume and not self.begun:
             raise UsageError(
                 f"--resume: {self.out}에 이어서 할 학습이 없어요. --resume을 빼고 시작해 주세요."
             )

@@ -25,7 +25,7 @@ from chatbot.knowledge import (
     load_taught,
     teach,
 )
-from chatbot.models.encoder import Progress, load_encoder
+from chatbot.models.encoder import OnnxEncoder, Progress, load_encoder
 from chatbot.stock_replies import stock_replies
 from chatbot.style import Style, reply_style
 from chatbot.text import one_line
@@ -117,7 +117,9 @@ class RetrievalBackend(Backend):
         if self.knowledge.speaker:
             self.fallback = open_index(load_knowledge(None), self.encoder, progress)
         self._listens = data is None  # who brings pairs of their own wants to hear those
-        if encoder and self._listens:  # its index may have to be built: now, not in the middle of a talk
+        # The indexes that ship are of the shipped encoder on the CPU; others are built now, not in a talk.
+        self.builds_indexes = bool(encoder) or not isinstance(self.encoder, OnnxEncoder)
+        if self.builds_indexes and self._listens:
             self.prepare(progress)
         self.speaker: str | None = None
         self.speakers: list[str | None] = []
@@ -288,6 +290,8 @@ class RetrievalBackend(Backend):
 
         words = stock_replies("unknown")
         admission = unused(words[style])
+        if not closest:
+            return admission
         offer = unused(words["offer"][style]).format(questions=", ".join(f"'{q}'" for q in closest))
         return f"{admission} {offer}"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chatbot.cli.common import print_json, say, write_out
+from chatbot.cli.common import check_writable, print_json, say, write_out
 from chatbot.errors import UsageError
 from chatbot.options import AsJson, BackendName, DataName, Device, EncoderName, ModelName
 
@@ -35,6 +35,8 @@ def evaluate(
         raise UsageError(f"{backend} 백엔드를 재는 방법이 아직 없어요. retrieval이나 gpt를 써 주세요.")
     if sts and backend != "retrieval":
         raise UsageError("--sts는 인코더를 재는 파일이에요. --backend retrieval과 함께 써 주세요.")
+    if out:
+        check_writable(out, "--out")
     figures = _measure(backend, data, model, encoder, device, sts, styles)
     for note in figures["notes"]:
         say(note)

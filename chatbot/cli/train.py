@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 train_app = typer.Typer(help="모델을 내 대화로 가르치기", no_args_is_help=True)
 
+_MOST_EPOCHS = 10_000.0
 Layers = Annotated[int, typer.Option("--layers", min=1, help="freeze에서 학습할 블록 수")]
 LearningRate = Annotated[float, typer.Option("--learning-rate", min=0, help="학습률 (0은 알아서)")]
 EvaluateEvery = Annotated[
@@ -54,7 +55,9 @@ def train_gpt(
         ),
     ] = "full",
     layers: Layers = 2,
-    epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="데이터를 몇 번 볼지")] = 3.0,
+    epochs: Annotated[
+        float, typer.Option("--epochs", min=0.01, max=_MOST_EPOCHS, help="데이터를 몇 번 볼지")
+    ] = 3.0,
     learning_rate: LearningRate = 0.0,
     schedule: Annotated[
         Literal["cosine", "linear"], typer.Option("--schedule", help="학습률을 줄이는 법")
@@ -88,7 +91,7 @@ def train_gpt(
         evaluate_every=evaluate_every, patience=patience, seed=seed,
     )  # fmt: skip
     target = out or home_dir() / "models" / name
-    with _training() as report:
+    with _training(target) as report:
         figures = fine_tune(
             data or [], target, base, options, pretrain=pretrain or [],
             device=device, resume=resume, keep_adapter=keep_adapter, save_every=save_every,
@@ -132,7 +135,9 @@ def train_encoder(
     sts: Annotated[
         Path | None, typer.Option("--sts", help="검증에 쓸 문장 유사도 파일 (KorSTS 형식)")
     ] = None,
-    epochs: Annotated[float, typer.Option("--epochs", min=0, help="데이터를 몇 번 볼지 (0은 알아서)")] = 0.0,
+    epochs: Annotated[
+        float, typer.Option("--epochs", min=0, max=_MOST_EPOCHS, help="데이터를 몇 번 볼지 (0은 알아서)")
+    ] = 0.0,
     learning_rate: LearningRate = 0.0,
     batch: Annotated[int, typer.Option("--batch", min=0, help="한 번에 보는 쌍의 수 (0은 알아서)")] = 0,
     hard_negatives: Annotated[
@@ -147,6 +152,7 @@ def train_encoder(
     as_json: AsJson = False,
 ) -> None:
     """문장 인코더를 내 데이터로 가르치기."""
+    from chatbot.knowledge import DataError, load_knowledge
     from chatbot.resources import home_dir
     from training.encoder import Options, Sources, report_lines
     from training.encoder import train_encoder as train
@@ -158,13 +164,19 @@ def train_encoder(
         seed=seed,
     )  # fmt: skip
     target = out or home_dir() / "models" / name
-    with _training() as report:
+    with _training(target) as report:
         figures = train(
             Sources(data, base, teacher, pretrain or (), sts), target, options,
             device=device, resume=resume, save_every=save_every, say=say, report=report,
         )  # fmt: skip
     _tell(figures, report_lines, as_json)
-    say(f"이제 chatbot talk --data {data[0]} --encoder {out or name}(으)로 이야기해 보세요.")
+    try:
+        load_knowledge(data[0])
+    except DataError:  # paraphrases and the like teach, but nobody can be answered from them
+        said = ""
+    else:
+        said = f"--data {data[0]} "
+    say(f"이제 chatbot talk {said}--encoder {out or name}(으)로 이야기해 보세요.")
 
 
 def _name(data: list[str], kind: str) -> str:
@@ -174,15 +186,17 @@ def _name(data: list[str], kind: str) -> str:
 
 
 @contextmanager
-def _training() -> Iterator[ProgressReport]:
+def _training(target: Path) -> Iterator[ProgressReport]:
     """Show how a training goes on; where it is stopped, say how to go on with it."""
     from chatbot.screens.progress import ProgressReport
+    from training.workplace import Workplace
 
     with ProgressReport("학습하는 중") as report:
         try:
             yield report
         except KeyboardInterrupt:
-            say("멈췄어요. 같은 명령에 --resume을 붙이면 이어서 학습해요.")
+            begun = Workplace(target.expanduser().resolve()).begun
+            say("멈췄어요." + " 같은 명령에 --resume을 붙이면 이어서 학습해요." * begun)
             raise
 
 

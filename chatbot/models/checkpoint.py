@@ -39,6 +39,8 @@ _KOGPT2_NAMES = {
 }
 _PROBE = "안녕하세요. 밥 먹었어?"
 # Weights in other frameworks' forms stay on the hub: KoGPT-2's are half a gigabyte each.
+_NO_GENERATORS = ("ForMaskedLM", "ForPreTraining")  # what they learnt is to fill in, both sides seen
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _HUB_FILES = ["*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja"]
 
 
@@ -80,11 +82,11 @@ def _download(name: str, option: str) -> tuple[Path, list[str]]:
     fetch = partial(snapshot_download, name, allow_patterns=_HUB_FILES)
     # A .bin is a pickle; where the same weights lie there as safetensors it is not even fetched.
     without_pickles = ["*.bin"]
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        for ignored in (without_pickles, None):
-            with suppress(Exception):  # not all there: an interrupted download, gone on with below
+    for ignored in (without_pickles, None):
+        with suppress(Exception):  # not all there: an interrupted download, gone on with below
+            if isinstance(try_to_load_from_cache(name, "config.json"), str):
                 cached = Path(fetch(ignore_patterns=ignored, local_files_only=True))
-                if any(cached.glob("*model*.safetensors")) or any(cached.glob("*model*.bin")):
+                if _complete(cached):
                     return cached, []
     try:
         has_safetensors = any(fnmatch(file, "model*.safetensors") for file in list_repo_files(name))
@@ -95,7 +97,20 @@ def _download(name: str, option: str) -> tuple[Path, list[str]]:
             "인터넷 연결과 이름을 확인하거나, 내려받아 둔 폴더를 지정해 주세요."
         ) from error
     licence = base_licence(folder, name)
-    return folder, [f"{name}의 라이선스는 {licence}예요. 이 모델로 만든 것에도 이어져요."] if licence else []
+    return folder, [f"{name}의 라이선스: {licence}. 이 모델로 만든 것에도 이어져요."] if licence else []
+
+
+def _complete(folder: Path) -> bool:
+    """Tell whether configuration, tokenizer and all parts of the weights are there."""
+    if not (folder / "config.json").is_file() or not any((folder / name).is_file() for name in _TOKENIZERS):
+        return False
+    for kind in ("safetensors", "bin"):
+        if any("-of-" not in path.name for path in folder.glob(f"*model*.{kind}")):
+            return True
+        for index in folder.glob(f"*model*.{kind}.index.json"):
+            if all((folder / part).is_file() for part in _read_json(index).get("weight_map", {}).values()):
+                return True
+    return False
 
 
 def base_licence(folder: Path, name: str = "") -> str | None:
@@ -196,6 +211,11 @@ def load_model(folder: Path, dtype: Any, pieces: int) -> PreTrainedModel:
 
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}에 config.json이 없어요. 모델 폴더가 맞는지 확인해 주세요.")
+    made_as = _read_json(folder / "config.json").get("architectures") or []
+    if any(str(name).endswith(_NO_GENERATORS) for name in made_as):  # the library would take BERT for one
+        raise CheckpointError(
+            f"{folder}: {', '.join(map(str, made_as))} 모델은 글을 이어 쓰지 못해요. 생성 모델을 골라 주세요."
+        )
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -263,6 +283,8 @@ def check_target(folder: Path, kind: str = "gpt") -> None:
     Raises:
         CheckpointError: it is a file, holds anything but such a model of ours, or is read-only.
     """
+    if folder.is_mount():  # it could not be replaced at the end
+        raise CheckpointError(f"{folder}: 장치가 연결된 자리예요. 그 안의 하위 폴더를 지정해 주세요.")
     taken = folder.is_file()
     if folder.is_dir() and any(folder.iterdir()):
         taken = read_description(folder).get("kind") != kind

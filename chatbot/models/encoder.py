@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -207,9 +208,15 @@ def unknown_rate(tokenizer: Any) -> float:
     """Return the share of unknown (or lost) pieces over twenty everyday Korean sentences."""
     unknown = total = 0
     for sentence in _PROBE:
-        ids = tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        if callable(tokenizer):
+            ids, unk = tokenizer(sentence, add_special_tokens=False)["input_ids"], tokenizer.unk_token_id
+        else:  # of static embeddings: the bare tokenizer of the tokenizers library
+            ids, unk = (
+                tokenizer.encode(sentence, add_special_tokens=False).ids,
+                tokenizer.token_to_id("[UNK]"),
+            )
         total += max(len(ids), 1)
-        unknown += sum(i == tokenizer.unk_token_id for i in ids) if ids else 1
+        unknown += sum(i == unk for i in ids) if ids else 1
     return unknown / total
 
 
@@ -227,9 +234,13 @@ def open_sentence_transformer(source: Path | str, device: str) -> SentenceTransf
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    # Half precision is for GPUs; most processors only emulate it.
+    dtype = {"dtype": "float32"} if device == "cpu" else {}
+    cached = _cached(source) if isinstance(source, str) else None
+    if cached:
+        with suppress(Exception):  # not all there: an interrupted download, gone on with below
+            return SentenceTransformer(cached, device=device, model_kwargs=dtype)
     try:
-        # Half precision is for GPUs; most processors only emulate it.
-        dtype = {"dtype": "float32"} if device == "cpu" else {}
         return SentenceTransformer(str(source), device=device, model_kwargs=dtype)
     except Exception as error:
         if isinstance(source, str):
@@ -241,6 +252,17 @@ def open_sentence_transformer(source: Path | str, device: str) -> SentenceTransf
             f"{source}에서 인코더를 열 수 없어요({type(error).__name__}). "
             "config.json, 가중치, 토크나이저가 모두 있는 폴더인지 확인해 주세요."
         ) from error
+
+
+def _cached(name: str) -> str | None:
+    """Return the folder of what is here already of a model on the hub, which then need not be asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import logging as hub_logging
+
+    hub_logging.set_verbosity_error()  # its English notes on every failed attempt
+    with suppress(Exception):
+        return str(snapshot_download(name, local_files_only=True))
+    return None
 
 
 def _has_pooling_on_hub(name: str) -> bool:

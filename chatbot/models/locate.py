@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from chatbot.resources import home_dir
 
+_HUB_ID = re.compile(r"(?=.{3,96}$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
 
 def local_folder(name: str | Path) -> Path | None:
     """Return the folder a name stands for: a path, or a trained model of the user's; else ``None``."""
-    for folder in (Path(name).expanduser(), home_dir() / "models" / str(name)):
-        if folder.is_dir():
-            return folder
+    for home in (None, home_dir() / "models"):
+        try:
+            folder = home / str(name) if home else Path(name).expanduser()
+            if folder.is_dir():
+                return folder
+        except (OSError, RuntimeError):  # too long a name, nobody's home: no folder
+            continue
     return None
 
 
 def is_hub_id(name: str | Path) -> bool:
     """Tell whether a name has the form of a model on the hub, ``owner/model``."""
-    parts = str(name).split("/")
-    return len(parts) == 2 and all(parts) and not str(name).startswith(("/", ".", "~"))
+    return bool(_HUB_ID.fullmatch(str(name)))

@@ -26,19 +26,21 @@ from chatbot.tfidf import char_ngrams
 # 죽 고 싶 어: words apart, syllable by syllable.
 _LETTER_SPACED = re.compile(r"(?<!\S)(?:\S\s+){2,}\S(?!\S)")
 LONGEST_GRAM = 4
-BUCKETS = 1 << 15
+BUCKETS = 1 << 15  # where nothing else is said
+_STEPS = 127  # that the largest weight of a label is saved in; the others are whole numbers of them
+_RARITY_STEPS = 16  # to one
 
 
 def features(
-    text: str, rarity: npt.NDArray[np.floating] | None = None
+    text: str, rarity: npt.NDArray[np.floating] | None = None, buckets: int = BUCKETS
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return the buckets of the n-grams of ``text`` and their weights, a vector of length 1.
 
-    ``rarity`` is the inverse document frequency of each bucket, ``(BUCKETS,)``.
+    ``rarity`` is the inverse document frequency of each bucket, ``(buckets,)``.
     """
     text = _LETTER_SPACED.sub(lambda match: "".join(match.group().split()), normalise(text))
     grams = char_ngrams(text, LONGEST_GRAM) + _word_pairs(text)
-    counts = Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in grams)
+    counts = Counter(zlib.crc32(gram.encode()) % buckets for gram in grams)
     columns = np.array(list(counts), dtype=np.int64)
     weights = np.array([1 + math.log(n) for n in counts.values()], dtype=np.float32)
     if rarity is not None:
@@ -57,9 +59,9 @@ class NgramClassifier:
 
     Args:
         labels: what it tells apart; the first is the ordinary case.
-        weights: ``(labels, BUCKETS)``.
+        weights: ``(labels, buckets)``.
         bias: ``(labels,)``.
-        rarity: inverse document frequencies, ``(BUCKETS,)``.
+        rarity: inverse document frequencies, ``(buckets,)``.
         decision: numbers that whoever asks decides by, such as a threshold.
     """
 
@@ -77,19 +79,20 @@ class NgramClassifier:
 
     def judge(self, text: str) -> tuple[float, str]:
         """Return the log-odds of any label but the first, and the likeliest of those."""
-        columns, values = features(text, self.rarity)
+        columns, values = features(text, self.rarity, len(self.rarity))
         scores = (self.weights[:, columns] @ values + self.bias).astype(np.float64)
         return float(np.logaddexp.reduce(scores[1:]) - scores[0]), self.labels[1 + int(scores[1:].argmax())]
 
     def save(self, path: Path) -> None:
-        """Write everything, the weights as float16."""
+        """Write everything, the weights in so few steps that they pack well."""
+        step = np.maximum(np.abs(self.weights).max(axis=1, keepdims=True), 1e-9) / _STEPS
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
             path,
             labels=np.array(self.labels),
-            weights=self.weights.astype(np.float16),
+            weights=(np.round(self.weights / step) * step).astype(np.float16),
             bias=self.bias,
-            rarity=self.rarity.astype(np.float16),
+            rarity=(np.round(self.rarity * _RARITY_STEPS) / _RARITY_STEPS).astype(np.float16),
             decision_names=np.array(list(self.decision)),
             decision=np.array(list(self.decision.values()), dtype=np.float64),
         )
@@ -104,7 +107,7 @@ class NgramClassifier:
                 )
                 labels = arrays["labels"].tolist()
                 return cls(labels, arrays["weights"], arrays["bias"], arrays["rarity"], decision)
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile):
             return None
 
 

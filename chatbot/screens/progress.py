@@ -21,7 +21,7 @@ class ProgressReport:
     def __init__(self, description: str) -> None:
         self._description = description
         self._bar: Progress | None = None
-        self._tenths = -1
+        self._total, self._tenths = 0, -1
 
     def __enter__(self) -> ProgressReport:
         return self
@@ -40,8 +40,8 @@ class ProgressReport:
             task = self._bar.tasks[0]
             rate = note or (f"{task.speed:,.0f}/초" if task.speed else "")
             self._bar.update(task.id, completed=done, total=total, rate=rate)
-        elif 10 * done // max(total, 1) > self._tenths:
-            self._tenths = 10 * done // max(total, 1)
+        elif (total, 10 * done // max(total, 1)) != (self._total, self._tenths):
+            self._total, self._tenths = total, 10 * done // max(total, 1)
             sys.stderr.write(f"{self._description} {done}/{total} {note}".rstrip() + "\n")
             sys.stderr.flush()
 

@@ -16,7 +16,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,6 @@ from training.recipes.steps import errors_in_korean
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 SEED = 20261121
-STRENGTH = 20.0  # inverse of the L2 penalty
 FOLDS = 5
 NOISY_COPIES = 6
 NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
@@ -48,10 +47,20 @@ MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, sin
 MIN_RECALL = 0.97  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
 MAX_GROUPS = 0.002  # of everyday talk that is taken for talk of groups, by cross-validation
 MAX_ALIKE = 0.05  # of the lines written to look like it
-GROUP_FOLDS = 3
 PREJUDICE = "situation-p-"  # ids of situations, most of them such talk
 
 Line = tuple[str, str]  # text, label
+
+
+class Shape(NamedTuple):
+    """How large a classifier is: its buckets, and the inverse of the L2 penalty on their weights."""
+
+    buckets: int = BUCKETS
+    strength: float = 20.0
+
+
+USUAL = Shape()
+CRISIS = Shape(1 << 17, 5.0)  # the most lines by far
 
 
 @app.command(
@@ -83,12 +92,13 @@ def crisis(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
     written, ordinary = _written("crisis")[::every], ordinary_talk()[::every]
     lines = written + labelled_lines("crisis", "dev")
     dev = np.arange(len(lines)) >= len(written)
-    odds, kinds = judged_unseen(lines, labels, ordinary)
+    odds, kinds, said = judged_unseen(lines, labels, ordinary, CRISIS)
     danger = np.array([label != "none" for _, label in lines])
     matched = np.array([matched_pattern(text) is not None for text, _ in lines])
     evidence, threshold = decide(odds, matched, danger, dev)
     alarm = odds + evidence * matched > threshold
-    classifier = trained(lines, labels, ordinary)
+    said += evidence * np.array([matched_pattern(text) is not None for text in ordinary])
+    classifier = trained(lines, labels, ordinary, CRISIS)
     classifier.decision = {"threshold": threshold, "evidence": evidence}
     right_kind = [kind == label for kind, (_, label) in zip(kinds, lines, strict=True) if label != "none"]
     figures = {
@@ -97,6 +107,7 @@ def crisis(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
         "dev alarms": float(alarm[~danger & dev].mean()),
         "recall": float(alarm[danger].mean()),
         "alarms": float(alarm[~danger].mean()),
+        "alarms of everyday talk": float((said > threshold).mean()),
         "right kind": float(np.mean(right_kind)),
         **classifier.decision,
     }
@@ -112,18 +123,7 @@ def groups(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
     lines = _written("groups")[::every] + labelled_lines("groups", "dev")
     prejudice = {e.question for e in load_listening().entries if e.answers.source.startswith(PREJUDICE)}
     ordinary = [text for text in ordinary_talk() if text not in prejudice][::every]
-    odds, said = np.zeros(len(lines)), np.zeros(len(ordinary))
-    folds = [np.arange(len(texts)) % GROUP_FOLDS for texts in (lines, ordinary)]
-    for unseen in range(GROUP_FOLDS):
-        classifier = trained(
-            [lines[row] for row in np.flatnonzero(folds[0] != unseen)],
-            labels,
-            [ordinary[row] for row in np.flatnonzero(folds[1] != unseen)],
-        )
-        for row in np.flatnonzero(folds[0] == unseen):
-            odds[row], _ = classifier.judge(lines[row][0])
-        for row in np.flatnonzero(folds[1] == unseen):
-            said[row], _ = classifier.judge(ordinary[row])
+    odds, _, said = judged_unseen(lines, labels, ordinary)
     group = np.array([label == "group" for _, label in lines])
     threshold = max(
         float(np.quantile(said, 1 - MAX_GROUPS, method="higher")),
@@ -149,12 +149,13 @@ def unknown(every: int = 1) -> tuple[NgramClassifier, dict[str, Any]]:
     ]
     lines = _written("unknown")[::every] + eval_lines
     ordinary = ordinary_talk()[::every]
-    odds, _ = judged_unseen(lines, labels, ordinary)
+    odds, _, said = judged_unseen(lines, labels, ordinary)
     strange = np.array([label == "ood" for _, label in lines])
     figures = {
         "lines": len(lines),
         "recall": float((odds[strange] > 0).mean()),
         "false alarms": float((odds[~strange] > 0).mean()),
+        "false alarms of everyday talk": float((said > 0).mean()),
     }
     return trained(lines, labels, ordinary), figures
 
@@ -189,19 +190,28 @@ def decide(
 
 
 def judged_unseen(
-    lines: list[Line], labels: Sequence[str], ordinary: list[str]
-) -> tuple[npt.NDArray[np.float64], list[str]]:
-    """Return each line's log-odds and likeliest label, by a model trained on the other folds."""
-    odds, kinds = np.zeros(len(lines)), [""] * len(lines)
+    lines: list[Line], labels: Sequence[str], ordinary: list[str], shape: Shape = USUAL
+) -> tuple[npt.NDArray[np.float64], list[str], npt.NDArray[np.float64]]:
+    """Return each line's log-odds and likeliest label, by a model trained on the other folds.
+
+    And the log-odds of ``ordinary`` talk, likewise.
+    """
+    odds, kinds, said = np.zeros(len(lines)), [""] * len(lines), np.zeros(len(ordinary))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-    for seen, unseen in folds.split(lines, [label for _, label in lines]):
-        classifier = trained([lines[i] for i in seen], labels, ordinary)
+    fold = np.arange(len(ordinary)) % FOLDS
+    for number, (seen, unseen) in enumerate(folds.split(lines, [label for _, label in lines])):
+        kept = [text for text, its in zip(ordinary, fold, strict=True) if its != number]
+        classifier = trained([lines[i] for i in seen], labels, kept, shape)
         for i in unseen:
             odds[i], kinds[i] = classifier.judge(lines[i][0])
-    return odds, kinds
+        for i in np.flatnonzero(fold == number):
+            said[i], _ = classifier.judge(ordinary[i])
+    return odds, kinds, said
 
 
-def trained(lines: list[Line], labels: Sequence[str], ordinary: list[str]) -> NgramClassifier:
+def trained(
+    lines: list[Line], labels: Sequence[str], ordinary: list[str], shape: Shape = USUAL
+) -> NgramClassifier:
     """Return a classifier of these lines, ``ordinary`` talk counted to the first label."""
     rng = random.Random(SEED)
     rows: list[tuple[str, str, float]] = []
@@ -213,10 +223,10 @@ def trained(lines: list[Line], labels: Sequence[str], ordinary: list[str]) -> Ng
         ]
     rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary]
     texts = [text for text, _, _ in rows]
-    rarity = _rarity(texts)
-    model = LogisticRegression(C=STRENGTH, max_iter=3000, class_weight="balanced")
+    rarity = _rarity(texts, shape.buckets)
+    model = LogisticRegression(C=shape.strength, max_iter=3000, class_weight="balanced")
     model.fit(
-        _matrix([features(text, rarity) for text in texts]),
+        _matrix([features(text, rarity, shape.buckets) for text in texts], shape.buckets),
         [labels.index(label) for _, label, _ in rows],
         sample_weight=[weight for _, _, weight in rows],
     )
@@ -247,16 +257,17 @@ def _written(name: str) -> list[Line]:
     return [(row["text"], row["label"]) for row in rows]
 
 
-def _rarity(texts: list[str]) -> npt.NDArray[np.float64]:
-    """Return the smoothed inverse document frequency of every bucket, ``(BUCKETS,)``."""
-    seen_in = np.bincount(np.concatenate([features(text)[0] for text in texts]), minlength=BUCKETS)
+def _rarity(texts: list[str], buckets: int) -> npt.NDArray[np.float64]:
+    """Return the smoothed inverse document frequency of every bucket, ``(buckets,)``."""
+    found = [features(text, buckets=buckets)[0] for text in texts]
+    seen_in = np.bincount(np.concatenate(found), minlength=buckets)
     return np.log((1 + len(texts)) / (1 + seen_in)) + 1
 
 
-def _matrix(vectors: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]) -> csr_matrix:
+def _matrix(vectors: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]], buckets: int) -> csr_matrix:
     starts = np.cumsum([0] + [len(columns) for columns, _ in vectors])
     columns, values = (np.concatenate(part) for part in zip(*vectors, strict=True))
-    return csr_matrix((values, columns, starts), shape=(len(vectors), BUCKETS))
+    return csr_matrix((values, columns, starts), shape=(len(vectors), buckets))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from chatbot.models.checkpoint import describe, new_checkpoint
 from training.recipes.steps import open_to_all
-from training.trainer import common_arguments, last_checkpoint
+from training.trainer import common_arguments, last_checkpoint, on_one_device
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -150,16 +150,18 @@ def train_by_contrast(
             sets.load(saved)
     trainer = SentenceTransformerTrainer(
         model=model,
-        args=SentenceTransformerTrainingArguments(
-            **{**common_arguments(state, device, seed), "disable_tqdm": False, "logging_steps": 50},
-            num_train_epochs=1,
-            per_device_train_batch_size=batch,
-            learning_rate=learning_rate,
-            learning_rate_mapping={"proxies": _PROXY_RATE} if labelled else {},
-            warmup_steps=0.1,
-            batch_sampler=BatchSamplers.NO_DUPLICATES,
-            multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-            save_steps=save_every,
+        args=on_one_device(
+            SentenceTransformerTrainingArguments(
+                **{**common_arguments(state, device, seed), "disable_tqdm": False, "logging_steps": 50},
+                num_train_epochs=1,
+                per_device_train_batch_size=batch,
+                learning_rate=learning_rate,
+                learning_rate_mapping={"proxies": _PROXY_RATE} if labelled else {},
+                warmup_steps=0.1,
+                batch_sampler=BatchSamplers.NO_DUPLICATES,
+                multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+                save_steps=save_every,
+            )
         ),
         train_dataset={
             name: Dataset.from_dict(dict(zip(columns, zip(*rows, strict=True), strict=True)))

@@ -121,8 +121,8 @@ SIZES = {
     "smoke": Recipe(
         minutes=0.05,
         vocab_size=2000, alphabet=900, hidden=32, layers=2, heads=2, batch_tokens=256,
-        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, answers_measured=20, own_times=0.02, scored_times=0.05,
-        pairs_per_set={"parakqc": 2, "stylekqc": 1},
+        contrast_batch=16, contrast_epochs=1, parakqc_held_out=5, own_times=0.02, scored_times=0.05,
+        pairs_per_set={"parakqc": 2, "stylekqc": 1}, answers_measured=20,
     ),
 }  # fmt: skip
 

@@ -442,7 +442,7 @@ STEPS: list[Step[Recipe]] = [
         unsure,
         ("unsure_scale", "unsure_epochs", "unsure_share", "unsure_replies", "unsure_far", "unsure_likeness"),
         corpora=lambda recipe: {**_reads_text(recipe), **CHAT},
-        data=(*_TAUGHT_WITH, "replies", "classifiers"),
+        data=(*_TAUGHT_WITH, "replies", "classifiers", "models/classifiers"),
     ),
     Step("export", export, ("sampling_temperature",), data=("eval",), ships=True),
     Step("card", card, corpora=lambda recipe: {**_reads_text(recipe), **CHAT}, data=("eval",)),

@@ -156,11 +156,11 @@ STEPS: list[Step[Recipe]] = [
         follow,
         ("epochs", "batch", "learning_rate", "temperature_scale", "max_tokens", "pairs"),
         lambda recipe: CHAT,
-        ("qa", "dialogues", "listening", "ratings"),
+        ("qa", "dialogues", "listening", "ratings", "models/encoder"),
     ),
     Step("export", export, ships=True),
-    Step("decide", decide, data=("qa", "dialogues", "listening", "ratings"), ships=True),
-    Step("card", card, data=("eval",)),
+    Step("decide", decide, data=("qa", "dialogues", "listening", "ratings", "models/encoder"), ships=True),
+    Step("card", card, data=("eval", "models/encoder")),
 ]
 app = recipe_app("reranker", SIZES, STEPS, "함께 나가는 작은 한국어 재순위 모델을 인코더에서 만들기.")
 
