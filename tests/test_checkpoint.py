@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import models, trainers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from chatbot.dialogue import Turn
 from chatbot.models import checkpoint
@@ -191,6 +191,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         find_checkpoint(str(tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match="허브에서 모델을 가져올 수 없어요"):
         find_checkpoint("nobody/nothing-v0")
+    for name in ("내모델/서연", "가" * 300, "~nobody12/x"):  # no folder, and no name on the hub
+        with pytest.raises(CheckpointError, match="그런 폴더나 모델이 없어요"):
+            find_checkpoint(name)
 
 
 @pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.safetensors"])
@@ -210,9 +213,36 @@ def test_a_model_in_the_hub_cache_opens_without_the_hub(
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text("0123abcd")
     assert find_checkpoint(checkpoint.KOGPT2) == (snapshot, [])
-    (snapshot / weights).unlink()  # the download was interrupted
+    (snapshot / "tokenizer.json").rename(tmp_path / "tokenizer.json")  # another tool took the weights alone
     with pytest.raises(CheckpointError, match="허브에서 모델을 가져올 수 없어요"):
         find_checkpoint(checkpoint.KOGPT2)
+    (tmp_path / "tokenizer.json").rename(snapshot / "tokenizer.json")
+    stem, _, kind = weights.partition(".")
+    parts = [f"{stem}-0000{n}-of-00002.{kind}" for n in (1, 2)]
+    (snapshot / f"{weights}.index.json").write_text(json.dumps({"weight_map": dict(enumerate(parts))}))
+    (snapshot / weights).rename(snapshot / parts[0])  # the download was interrupted
+    with pytest.raises(CheckpointError, match="허브에서 모델을 가져올 수 없어요"):
+        find_checkpoint(checkpoint.KOGPT2)
+    shutil.copy(snapshot / parts[0], snapshot / parts[1])
+    assert find_checkpoint(checkpoint.KOGPT2) == (snapshot, [])
+
+
+def test_a_model_that_fills_in_is_no_generator(kogpt2: Path, tmp_path: Path) -> None:
+    """The library would open BERT as one that writes on, and nothing would be missing."""
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    bert = BertForMaskedLM(BertConfig(vocab_size=300, **small))
+    bert.save_pretrained(tmp_path / "bert")
+    with pytest.raises(CheckpointError, match="BertForMaskedLM"):
+        load_model(tmp_path / "bert", torch.float32, 300)
+
+
+def test_a_place_that_cannot_be_replaced_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.check_target(tmp_path / "out")
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "out")
+    with pytest.raises(CheckpointError, match="하위 폴더"):
+        checkpoint.check_target(tmp_path / "out")
 
 
 def test_the_licence_is_told_at_download(

@@ -5,18 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
+from chatbot.backends import retrieval
 from chatbot.backends.retrieval import RetrievalBackend
 from chatbot.dialogue import Conversation
 from chatbot.errors import UsageError
-from chatbot.knowledge import load_knowledge
+from chatbot.index import Index, open_index
+from chatbot.knowledge import Knowledge, load_knowledge
 from chatbot.models.encoder import (
     ONNX_GRAPH,
     EncoderError,
@@ -245,3 +248,46 @@ def test_onnx_runtime_keeps_no_device_id(tmp_path: Path) -> None:
     code = "from chatbot.models.encoder import load_encoder; load_encoder().encode(['안녕'])"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_bare_tokenizer_is_asked_in_its_own_way() -> None:
+    vocabulary = {"[UNK]": 0, **{letter: n for n, letter in enumerate("오늘은날씨가정말좋네요", start=1)}}
+    letters = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    assert 0.3 < unknown_rate(letters) < 1
+
+
+def test_a_model_in_the_hub_cache_opens_without_the_hub(
+    sroberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``conftest`` lets nothing connect, and without the switch the library would try for minutes."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    model = tmp_path / "models--jhgan--ko-sroberta-multitask"
+    shutil.copytree(sroberta, model / "snapshots" / "0123abcd")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0123abcd")
+    encoder = load_encoder("jhgan/ko-sroberta-multitask", "cpu")
+    assert encoder.name == "jhgan/ko-sroberta-multitask"
+    np.testing.assert_allclose(encoder.encode(TEXTS), load_encoder(sroberta, "cpu").encode(TEXTS), atol=1e-5)
+
+
+def test_where_the_indexes_that_ship_do_not_fit_all_are_built_before_a_talk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[str, object]] = []
+
+    def noted(knowledge: Knowledge, encoder: object, progress: object = None) -> Index:
+        opened.append((knowledge.name, progress))
+        return open_index(replace(knowledge, entries=knowledge.entries[:40]), load_encoder())
+
+    def bar(done: int, total: int) -> None: ...
+
+    monkeypatch.setattr(retrieval, "open_index", noted)
+    monkeypatch.setattr(
+        retrieval, "load_encoder", lambda *_: SentenceTransformerEncoder(shipped_encoder(), "cpu")
+    )
+    RetrievalBackend(device="cuda", progress=bar)
+    assert [(name, progress is bar) for name, progress in opened] == [("shipped", True), ("listening", True)]

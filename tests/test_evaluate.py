@@ -14,6 +14,7 @@ from chatbot.models.encoder import load_encoder
 from chatbot.screens.evaluation import report_lines
 from tests.conftest import Run
 from training import evaluate
+from training import evaluate as evaluate_module
 from training.evaluate import evaluate_retrieval, sts_spearman
 from training.metrics import style_accuracy
 
@@ -147,6 +148,34 @@ def test_spearman_of_an_sts_file(tmp_path: Path) -> None:
         assert sts_spearman(encoder, path, weight=0.0)["fused"] == found["tfidf"]
     with pytest.raises(ChatbotError, match="--sts"):
         sts_spearman(encoder, tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sts.jsonl", '{"a": "가", "b": "나", "score": "비밀이야"}\n'),
+        ("sts.jsonl", '{"a": "가", "b": "나", "score": null}\n'),
+        ("sts.tsv", "score\tsentence1\tsentence2\n3\t가\n"),
+        ("sts.jsonl", '{"a": "가", "b": "나", "score": 3}\n'),  # no rank without another
+        ("sts.jsonl.gz", "cut off"),
+    ],
+)
+def test_an_sts_file_that_is_none_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    def measured(*_: object) -> None:
+        raise AssertionError("everything else was measured first")
+
+    monkeypatch.setattr(evaluate_module, "load_knowledge", measured)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ChatbotError, match=r"sts\.") as caught:
+        evaluate_module.evaluate_retrieval(sts=tmp_path / name)
+    assert "비밀" not in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_is_named_before_all_else(run: Run, tmp_path: Path) -> None:
+    done = run("evaluate", "--data", "그런 데이터는 없다", "--out", str(tmp_path))
+    assert done.returncode == 1 and "--out" in done.stderr
 
 
 def test_the_command_writes_and_prints_the_same(run: Run, tmp_path: Path) -> None:

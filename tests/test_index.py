@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chatbot.calibration import leave_one_out
+from chatbot.datasets import delete_indexes
 from chatbot.index import Index, Sets, index_key, open_index
 from chatbot.knowledge import Answers, Entry, Knowledge, follow_ups, labelled_lines, load_knowledge
 from chatbot.models.encoder import Progress, Vectors, load_encoder
@@ -192,3 +193,17 @@ def test_floor_parts_known_from_strange_lines() -> None:
     known = [text for text, _ in load_knowledge().held_out("dev")][::10]
     answered = np.mean([index.score(index.compare(text)).max() >= floor for text in known])
     assert declined + answered > 1.2
+
+
+def test_what_a_killed_process_left_goes_with_its_data(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n비가 온다,우산\n비 오네,우산\n", encoding="utf-8")
+    index = Index.build(load_knowledge(pairs), load_encoder())
+    monkeypatch.setattr(Tfidf, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        index.save(home / "indexes" / "0123", "서연")
+    assert [folder.name for folder in (home / "indexes").iterdir()] == ["0123.part"]
+    delete_indexes("서연")
+    assert not list((home / "indexes").iterdir())

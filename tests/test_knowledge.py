@@ -116,3 +116,43 @@ def test_teaching_replaces_the_older_answer_and_stays_private() -> None:
     teach("점심뭐먹지", "국수!")
     assert [e.answers.casual for e in load_taught().entries] == [("국수!",)]
     assert taught_path().stat().st_mode & 0o077 == 0
+
+
+def test_what_a_system_says_and_what_is_empty_is_no_part_of_a_dialogue(tmp_path: Path) -> None:
+    said = (("system", "친절하게 답하세요"), ("user", "배송은 언제 와?"), ("assistant", "내일 가요."))
+    mute = (("user", "안녕"), ("assistant", ""))
+    rows = [{"messages": [{"role": role, "content": text} for role, text in each]} for each in (said, mute)]
+    file = tmp_path / "tuning.jsonl"
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert [(e.question, e.context) for e in load_knowledge(file).entries] == [("배송은 언제 와?", "")]
+
+
+def test_taught_words_that_were_all_taken_out_again_are_none() -> None:
+    teach("이름이 뭐야?", "마루")
+    taught_path().write_text("", encoding="utf-8")
+    assert load_taught().entries == []
+
+
+@pytest.mark.parametrize("name", ["가" * 300, "~nobody12/pairs.csv"])
+def test_a_name_that_can_be_no_file_is_not_found(name: str) -> None:
+    with pytest.raises(DataError, match="그런 파일이나 데이터셋이 없어요"):
+        load_knowledge(name)
+
+
+@pytest.mark.parametrize("text", ["안녕", "[1]", "3"])
+def test_errors_speak_of_the_file_and_not_of_python(tmp_path: Path, text: str) -> None:
+    for name, written in (("own.csv", f"question,answer\n{text}\n"), ("own.jsonl", f"{text}\n")):
+        (tmp_path / name).write_text(written, encoding="utf-8")
+        with pytest.raises(DataError, match="번째") as caught:
+            load_knowledge(tmp_path / name)
+        said = str(caught.value).replace(str(tmp_path), "")
+        assert not [word for word in ("object", "attribute", "iterable", "Expecting") if word in said]
+
+
+def test_a_part_of_the_answers_has_all_that_leads_to_them() -> None:
+    whole = load_knowledge()
+    part = whole.thinned(20)
+    kept = {entry.answers.source for entry in part.entries}
+    assert {i.id for i in part.intents} <= kept and part.fingerprint != whole.fingerprint
+    assert part.entries == [entry for entry in whole.entries if entry.answers.source in kept]
+    assert 0.03 < len(part.entries) / len(whole.entries) < 0.08 and whole.thinned(1) is whole

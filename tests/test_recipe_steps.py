@@ -102,6 +102,20 @@ def test_a_step_is_done_again_only_where_something_it_comes_from_has_changed(bak
     assert bakery.run(wider) == ["last"] and bakery.run(wider) == []
 
 
+def test_a_step_is_done_again_where_a_file_of_the_data_has_changed(
+    bakery: Bakery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data" / "replies"
+    data.mkdir(parents=True)
+    monkeypatch.setattr(steps_module, "data_dir", lambda: data.parent)
+    bakery.steps[1] = replace(bakery.steps[1], data=("replies",))
+    for name in ("open.json", "lines.jsonl", "model.safetensors", "classifier.npz"):
+        (data / name).write_bytes(b"1")
+        assert "late" in bakery.run() and bakery.run() == []
+    (data / "chatbot.json").write_bytes(b"1")
+    assert bakery.run() == []
+
+
 def test_single_steps_and_steps_from_one_on(bakery: Bakery) -> None:
     with pytest.raises(ChatbotError, match="first 단계의 결과가 없어요"):
         bakery.run(only="late")

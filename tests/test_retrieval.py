@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,15 @@ def test_style_set_serves_pairs_that_have_only_one(tmp_path: Path) -> None:
     file.write_text("question,answer\n뭐해,그냥 누워 있어\n", encoding="utf-8")
     talk = Conversation(style="polite")
     assert ask(RetrievalBackend(data=str(file)), "뭐해", talk).text == "그냥 누워 있어"
+
+
+def test_where_nothing_can_be_offered_it_only_admits(tmp_path: Path) -> None:
+    said = [
+        {"role": "assistant", "content": "어서 오세요."},
+        {"role": "user", "content": "커피 주세요."},
+        {"role": "assistant", "content": "네, 금방 드릴게요."},
+    ]
+    file = tmp_path / "cafe.jsonl"
+    file.write_text(json.dumps({"messages": said}, ensure_ascii=False), encoding="utf-8")
+    text = ask(RetrievalBackend(data=str(file)), "양자역학의 다세계 해석을 설명해 봐").text
+    assert text == text.strip() and "  " not in text and "이야기라면" not in text

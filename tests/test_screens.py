@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from chatbot.dialogue import Candidate, Conversation, Reply
 from chatbot.screens.commands import Commands
+from chatbot.screens.progress import ProgressReport
 from chatbot.session import Session
 from tests.conftest import ScriptedBackend
 
@@ -26,3 +28,13 @@ def test_no_syllable_is_lost_in_a_narrow_table() -> None:
         shown = why(width, text)
         assert "…" not in shown
         assert shown.count("참") == 2 and shown.count("날") == 4, f"{width}:\n{shown}"
+
+
+def test_outside_a_terminal_every_stage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressReport("학습하는 중") as report:
+        for total in (20, 30, 30):
+            for done in range(1, total + 1):
+                report(done, total)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("학습하는 중 30/30") == 2 and lines.count("학습하는 중 20/20") == 1
+    assert len(lines) <= 3 * 11

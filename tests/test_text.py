@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import timeit
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 
 from chatbot.dialogue import Conversation
+from chatbot.questions import asks
 from chatbot.style import reply_style, speech_level
 from chatbot.text import normalise, one_line, printable, squeeze
 
@@ -98,3 +101,13 @@ def test_reply_style_mirrors_the_last_word_that_shows_it() -> None:
     assert reply_style(talk) == "casual"
     talk.style = "polite"
     assert reply_style(talk) == "polite"
+
+
+@pytest.mark.parametrize("judge", [speech_level, asks])
+@pytest.mark.parametrize("unit", ["ㅋ", "~!", "가"])
+def test_long_runs_take_time_as_they_are_long(judge: Callable[[str], object], unit: str) -> None:
+    def seconds(times: int) -> float:
+        text = unit * times + "x"
+        return min(timeit.repeat(lambda: judge(text), number=1, repeat=3))
+
+    assert seconds(16_000) < 8 * max(seconds(4_000), 1e-3)  # 16 times, were it quadratic

@@ -152,8 +152,8 @@ def test_a_killed_and_a_stopped_run_go_on_to_the_same_weights(klue: Path, data: 
     more: tuple[str, ...] = ()
     stops = (
         ("pretraining.jsonl", 4, signal.SIGKILL),
-        ("metrics.jsonl", 3, signal.SIGINT),
-        ("metrics.jsonl", 12, signal.SIGKILL),
+        ("metrics.jsonl", 3, signal.SIGKILL),
+        ("metrics.jsonl", 12, signal.SIGINT),
     )
     for file, wanted, sent in stops:
         child = training(data, klue, broken, *read, "--save-every", "0", *more)
@@ -163,6 +163,8 @@ def test_a_killed_and_a_stopped_run_go_on_to_the_same_weights(klue: Path, data: 
         child.send_signal(sent)
         assert child.wait(120) in (130, -signal.SIGKILL)
         more = ("--resume",)
+    saved = [int(path.name.split("-")[1]) for path in broken.parent.glob(".*/tuning/checkpoint-*")]
+    assert max(saved) == recorded(broken.parent / f".{broken.name}.training", "step")[-1]["number"]
     assert training(data, klue, broken, *read, "--save-every", "0", "--resume").wait(240) == 0
     one, other = weights(whole), weights(broken)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -267,7 +269,7 @@ def test_the_kind_of_data_is_found_from_its_content(tmp_path: Path) -> None:
     pairs = tmp_path / "qa.csv"
     pairs.write_text("Q,A,label\n" + "".join(f"질문{n},대답{n},0\n" for n in range(10)), encoding="utf-8")
     same = write_jsonl(
-        tmp_path / "same.jsonl", [{"a": f"가{n}", "b": f"나{n}", "label": n % 2} for n in range(20)]
+        tmp_path / "same.jsonl", [{"a": f"가{n}", "b": f"나{n}", "label": f"{n % 2}.0"} for n in range(20)]
     )
     nli = tmp_path / "nli.tsv"
     labels = ("entailment", "neutral", "contradiction")

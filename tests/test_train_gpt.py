@@ -464,6 +464,21 @@ def test_personas_of_a_room_are_learnt_and_can_be_chosen(base: Path, tmp_path: P
     assert described["dataset"] == ["방"]
 
 
+def test_who_came_after_all_that_is_trained_on_is_no_persona(tmp_path: Path) -> None:
+    path = tmp_path / "room.csv"
+    rows = ["Date,User,Message"]
+    for day in range(1, 61):
+        who = "신입" if day > 57 else "민서"
+        rows += [
+            f'2024-{4 + day // 30:02d}-{1 + day % 30:02d} 20:0{n}:11,"{name}","{day}번째 날 {n}"'
+            for n, name in enumerate(("나", who, "나", "민서"))
+        ]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    import_exports([path], Request("방", ("나",), "민서"))
+    splits = load_splits(["방"])
+    assert "신입" in {c.speaker for c in splits.test} and splits.personas == ["민서"]
+
+
 def test_checkpoints_of_a_dataset_are_found(home: Path, base: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("question,answer\n" + "".join(f"질문{n},대답{n}\n" for n in range(20)), encoding="utf-8")
