@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -125,7 +126,9 @@ def read_prompts(path: str | Path) -> list[list[Prompt]]:
     Raises:
         DataError: it cannot be read, a row has none of these forms, or nothing is in it.
     """
-    path = Path(path).expanduser()
+    with suppress(RuntimeError):  # nobody's home: not found below
+        path = Path(path).expanduser()
+    path = Path(path)
     kind = path.suffix.lower()
     if kind in (".jsonl", ".csv", ".tsv"):
         found = [_dialogue(path, line, row) for line, row in read_rows(path)]

@@ -18,7 +18,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from chatbot.errors import ChatbotError
-from chatbot.knowledge import LISTENING, load_knowledge
+from chatbot.knowledge import LISTENING, pair_of, read_rows
 from chatbot.models.encoder import Encoder, Progress
 from chatbot.overlap import SET_PHRASE, Overlap
 from chatbot.privacy import mask
@@ -84,14 +84,19 @@ def check(
     root = path or data_dir()
     if not root.exists():
         raise ChatbotError(f"{root}: 그런 파일이나 폴더가 없어요. 경로를 확인해 주세요.")
-    files = [root] if root.is_file() else sorted([*root.rglob("*.jsonl"), *root.rglob("*.csv")])
+    files = (
+        [root]
+        if root.is_file()
+        else sorted(path for kind in ("jsonl", "csv", "tsv") for path in root.rglob(f"*.{kind}"))
+    )
     if not files:
         raise ChatbotError(f"{root}: 검사할 .jsonl이나 .csv 파일이 없어요. 경로를 확인해 주세요.")
     report = Report()
     checker = _Checker(report, Overlap() if against else None)
     for file in files:
-        if file.suffix.lower() == ".csv":
-            report.count("질문과 답", len(load_knowledge(file).entries))  # raises where a line is wrong
+        if file.suffix.lower() in (".csv", ".tsv"):
+            for line, row in read_rows(file):
+                checker.columns(row, f"{file} {line}번째 줄")
             continue
         for place, row in _rows(file, report):
             try:
@@ -118,7 +123,7 @@ def merged(questions: list[str]) -> int:
 
 def _rows(file: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         report.problems.append(f"{file}: UTF-8로 읽을 수 없어요({error}).")
         return
@@ -168,12 +173,23 @@ class _Checker:
         elif "score" in row:
             self.scored(row, place)
         elif {"question", "answer"} <= row.keys():
-            self._text(row["question"], place)
-            self._text(row["answer"], place)
-            self.answer_uses[row["answer"]].add(same_words(row["question"]))
-            self.report.count("질문과 답")
+            self.pair(row["question"], row["answer"], place)
         else:
             self.problem(place, '{"question": "안녕", "answer": "반가워"}처럼 알려진 형식으로 써 주세요.')
+
+    def columns(self, row: dict[str, Any], place: str) -> None:
+        """Check the row of a table."""
+        try:
+            self.pair(*pair_of(row), place)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self.problem(place, "question 열과 answer 열이 채워져 있어야 해요.")
+
+    def pair(self, question: str, answer: str, place: str) -> None:
+        """Check a question with its answer."""
+        self._text(question, place)
+        self._text(answer, place)
+        self.answer_uses[answer].add(same_words(question))
+        self.report.count("질문과 답")
 
     def problem(self, place: str, what: str) -> None:
         self.report.problems.append(f"{place}: {what}")

@@ -124,22 +124,23 @@ class History:
         with self._writing():
             return self._insert(conversation, Turn("assistant", text, name=name), growing=1)
 
-    def grow_reply(self, turn_id: int, text: str) -> None:
+    def grow_reply(self, conversation: Conversation, turn_id: int, text: str) -> None:
         """Store a reply as far as it has come."""
         with self._explained():
-            self._db.execute("update turns set text = ? where id = ?", [text, turn_id])
+            self._update(conversation, turn_id, {"text": text})
 
-    def finish_reply(self, turn_id: int, reply: Reply) -> None:
+    def finish_reply(self, conversation: Conversation, turn_id: int, reply: Reply) -> None:
         """Store a reply whole, with everything known about it."""
         with self._writing():
-            self._db["turns"].update(turn_id, {"text": reply.text, "growing": 0, **_reply_columns(reply)})
-            self._index(turn_id, reply.text)
+            whole = {"text": reply.text, "growing": 0, **_reply_columns(reply)}
+            if self._update(conversation, turn_id, whole):
+                self._index(turn_id, reply.text)
 
-    def mark_undone(self, turn_ids: list[int]) -> None:
+    def mark_undone(self, conversation: Conversation, turn_ids: list[int]) -> None:
         """Mark turns as taken back; they stay, but are no longer part of the conversation."""
         with self._writing():
             for turn_id in turn_ids:
-                self._db["turns"].update(turn_id, {"undone": 1})
+                self._update(conversation, turn_id, {"undone": 1})
 
     def add_vote(
         self, turn_id: int, left: Conversation, right: Conversation, labels: tuple[str, str], outcome: Outcome
@@ -292,6 +293,18 @@ class History:
                 self._db.rollback()
                 raise
             self._db.execute("commit")
+
+    def _update(self, conversation: Conversation, turn_id: int, columns: dict[str, Any]) -> bool:
+        """Change a turn; tell whether it was there.
+
+        A conversation that was deleted meanwhile stays so: its numbers may be another's by now.
+        """
+        named = ", ".join(f"{name} = ?" for name in columns)
+        changed = self._db.execute(
+            f"update turns set {named} where id = ? and conversation = ?",
+            [*columns.values(), turn_id, conversation.id],
+        )
+        return changed.rowcount > 0
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

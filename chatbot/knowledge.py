@@ -18,7 +18,7 @@ from typing import Any
 from chatbot.datasets import FORMAT, Dataset, datasets_dir, is_dataset, open_dataset
 from chatbot.dialogue import Turn
 from chatbot.errors import ChatbotError
-from chatbot.resources import data_dir, home_dir, write_private
+from chatbot.resources import data_dir, home_dir, private_dir, write_private
 from chatbot.style import Style, speech_level
 from chatbot.text import normalise, one_line, same_words
 
@@ -266,16 +266,21 @@ def teach(question: str, answer: str) -> None:
     Raises:
         DataError: nothing is left to keep, or the file cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     path = taught_path()
     question, answer = normalise(question), normalise(answer)
     if not question or not answer:
         raise DataError("빈 말은 배울 수 없어요. '/teach 대답'처럼 써 주세요.")
     rows = [{"question": question, "answer": answer}]
-    if path.exists():
-        key = same_words(question)
-        rows = [row for row in _json_lines(path) if same_words(row["question"]) != key] + rows
     try:
-        write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        with FileLock(private_dir(path.parent) / "lock", timeout=10, mode=0o600):  # other talks teach, too
+            if path.exists():
+                key = same_words(question)
+                rows = [row for row in _json_lines(path) if same_words(row["question"]) != key] + rows
+            write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    except Timeout as error:
+        raise DataError(f"{path}: 다른 대화가 쓰고 있어요. 잠시 뒤에 다시 해 주세요.") from error
     except OSError as error:
         raise DataError(f"{path}: 쓸 수 없어요({error.strerror}). 폴더의 권한을 확인해 주세요.") from error
 

@@ -129,7 +129,7 @@ class Session:
                 if row is None:
                     row = self._write(History.open_reply, self.conversation, shown, self.speaker)
                 else:
-                    self._write(History.grow_reply, row, shown)
+                    self._write(History.grow_reply, self.conversation, row, shown)
                 yield piece
         finally:
             pieces.close()
@@ -146,7 +146,7 @@ class Session:
         if row is None:
             row = self._write(History.open_reply, self.conversation, reply.text, self.speaker)
         if row is not None:
-            self._write(History.finish_reply, row, reply)
+            self._write(History.finish_reply, self.conversation, row, reply)
             self._ids[turn] = row
 
     def _kept_back(self, turn: Turn, backend: Backend) -> str | None:
@@ -215,7 +215,11 @@ class Session:
             if safe:
                 yield safe
             if isinstance(piece, Reply):
-                candidates = tuple(c._replace(text=mask(printable(c.text))) for c in piece.candidates)
+                candidates = tuple(
+                    c._replace(text=mask(printable(c.text)))
+                    for c in piece.candidates
+                    if safety.acceptable(c.text)
+                )
                 yield replace(piece, text=shown, candidates=candidates)
                 return
         raise TypeError(f"backend {self.backend.name!r} ended its stream without a Reply")
@@ -225,7 +229,7 @@ class Session:
         del self.conversation.turns[-count:]
         self.last_reply = None
         ids = [self._ids[turn] for turn in taken if turn in self._ids]
-        self._write(History.mark_undone, ids)
+        self._write(History.mark_undone, self.conversation, ids)
 
     def _write(self, method: Callable[..., Written], *arguments: object) -> Written | None:
         """Write to the history; the first failure ends the writing, not the conversation."""

@@ -288,3 +288,25 @@ def test_evaluate_gpt_reports_as_json(run: Run, tmp_path: Path) -> None:
     assert figures == json.loads(out.read_text(encoding="utf-8"))
     assert figures["replies"]["ended"] >= 0.95 and figures["replies"]["loops"] <= 0.02
     assert figures["replies"]["empty"] == figures["replies"]["broken"] == 0
+
+
+def test_models_that_ship_and_ones_own_are_listed_and_shown(run: Run, home: Path) -> None:
+    own = home / "models" / "서연-gpt"
+    own.mkdir(parents=True)
+    described = {"kind": "gpt", "base_model": "skt/kogpt2-base-v2", "dataset": ["서연"]}
+    (own / "chatbot.json").write_text(json.dumps(described), encoding="utf-8")
+    (own / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n# 서연\n", encoding="utf-8")
+    (home / "models" / "깨짐").mkdir()
+    (home / "models" / "깨짐" / "chatbot.json").write_text("{", encoding="utf-8")
+    listed = run("models", "list", "--json")
+    found = {row["name"]: row for row in map(json.loads, listed.stdout.splitlines())}
+    assert list(found) == ["gpt", "encoder", "reranker", "서연-gpt"] and "깨짐" in listed.stderr
+    assert found["서연-gpt"]["licence"] == "CC BY-NC-SA 4.0" and found["서연-gpt"]["datasets"] == ["서연"]
+    assert found["gpt"]["ships"] and found["gpt"]["licence"] == "CC BY-SA 4.0"
+    shown = run("models", "show", "서연-gpt")
+    assert "skt/kogpt2-base-v2" in shown.stdout and "--model 서연-gpt" in shown.stdout
+    assert run("models", "show", "서연-gpt", "--card").stdout.endswith("# 서연\n")
+    card = run("models", "show", "gpt", "--card").stdout
+    assert "Kneser-Ney" in card and "CC BY" in card
+    nothing = run("models", "show", "없는것")
+    assert nothing.returncode == 2 and "서연-gpt" in nothing.stderr

@@ -238,3 +238,16 @@ def test_what_ships_is_as_large_as_it_says() -> None:
     assert counts["의도"] >= 2500 and counts["주제"] >= 40
     assert counts["질문(비슷한 것을 합치면)"] >= 12_000 and counts["답"] >= 10_000
     assert counts["대화"] >= 800 and counts["이름 있는 사람들의 대화"] >= 150
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv", "own.jsonl"])
+def test_a_table_is_checked_as_json_lines_are(tmp_path: Path, name: str) -> None:
+    row = ("번호 뭐야?", "010-1234-5678이야")
+    mark = "," if name.endswith("csv") else "\t"
+    text = f"question{mark}answer\n{mark.join(row)}\n{mark}빈칸\n"
+    if name.endswith("jsonl"):
+        text = "\ufeff" + json.dumps(dict(zip(("question", "answer"), row, strict=True)), ensure_ascii=False)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    report = check(tmp_path / name)
+    assert "2번째 줄: 개인정보" in report.problems[0].replace("1번째", "2번째")
+    assert len(report.problems) == (1 if name.endswith("jsonl") else 2)

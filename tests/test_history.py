@@ -37,8 +37,8 @@ def test_turns_and_replies_come_back_whole(history: History) -> None:
     say(history, talk, "안녕\n반가워")
     reply = Reply("응!", "retrieval", "encoder/fused", 0.75, (Candidate("응!", 0.75, "a ← b"),), 0.01, 3)
     row = history.open_reply(talk, "응")
-    history.grow_reply(row, "응!")
-    history.finish_reply(row, reply)
+    history.grow_reply(talk, row, "응!")
+    history.finish_reply(talk, row, reply)
     first, second = history.records(talk.id)
     assert first.turn.text == "안녕\n반가워" and first.turn == talk.turns[0] and first.reply is None
     assert second.reply == reply and second.turn.role == "assistant"
@@ -107,7 +107,7 @@ def test_delete_leaves_no_trace_in_the_file(history: History, home: Path) -> Non
 def test_undone_turns_stay_marked(history: History) -> None:
     talk = Conversation()
     ids = say(history, talk, "하나", "둘")
-    history.mark_undone(ids)
+    history.mark_undone(talk, ids)
     assert [r.undone for r in history.records(talk.id)] == [True, True]
     assert history.load(talk.id).turns == []
 
@@ -154,8 +154,8 @@ history.start(talk)
 for i in range(60):
     history.add_turn(talk, talk.add("user", f"{sys.argv[1]} {i}"))
     row = history.open_reply(talk, "응")
-    history.grow_reply(row, "응, 그")
-    history.finish_reply(row, Reply("응, 그래", "x"))
+    history.grow_reply(talk, row, "응, 그")
+    history.finish_reply(talk, row, Reply("응, 그래", "x"))
 """
 
 
@@ -210,3 +210,17 @@ def test_only_known_tables_are_made(history: History) -> None:
         for row in sqlite3.connect(history.path).execute("select name from sqlite_master where type='table'")
     }
     assert {"conversations", "turns", "_sqlite_migrations"} <= names
+
+
+def test_a_talk_that_was_deleted_meanwhile_writes_into_nobody_elses(history: History) -> None:
+    talk, other = Conversation(), Conversation()
+    ids = say(history, talk, "지울 말")
+    row = history.open_reply(talk, "지운 비밀")
+    history.delete(talk.id)
+    again = say(history, other, "남의 말", "남의 대답")
+    assert set(again) & {*ids, row}  # numbers are given out again
+    history.grow_reply(talk, row, "지운 비밀이야")
+    history.finish_reply(talk, row, Reply("지운 비밀이야", "x"))
+    history.mark_undone(talk, [*ids, row])
+    assert [r.turn.text for r in history.records(other.id)] == ["남의 말", "남의 대답"]
+    assert not any(r.undone for r in history.records(other.id)) and history.search("비밀") == []

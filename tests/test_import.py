@@ -520,3 +520,41 @@ def test_a_talk_over_a_dataset_says_whom_it_imitates(home: Path, talk: Path) -> 
     child.expect("2024-05-01 20:03")  # when it was said
     child.sendline("/quit")
     child.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_forgetting_knows_several_names_for_oneself_and_what_was_not_masked(
+    tmp_path: Path, masked: bool
+) -> None:
+    path = tmp_path / "모임.txt"
+    path.write_bytes(
+        android(
+            ("오후 8:00", "지우", "언제 봐?"), ("오후 8:01", "하람", "전화해 010-1234-5678"),
+            ("오후 8:02", "지우2", "나 바꿨어"), ("오후 8:03", "하람", "응"), ("오후 8:04", "민수", "나도 가"),
+        )
+    )  # fmt: skip
+    dataset = import_exports([path], Request("별명", ("지우", "지우2"), "하람", None, masked))
+    forgotten = forget_speaker(dataset, "민수")
+    text = forgotten.messages.read_text(encoding="utf-8")
+    assert "민수" not in text and ("010-1234-5678" in text) != masked
+
+
+def test_a_path_that_can_be_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="읽을 수 없어요"):
+        import_exports([tmp_path / f"{'가' * 100}.csv"], Request("길다"))
+
+
+def test_the_bar_is_gone_while_the_terminal_asks(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "room.csv"
+    rows = [
+        f"2024-05-{1 + n // 500:02d} 20:{n % 60:02d}:11,{('하람', '지우')[n % 2]},{n}" for n in range(6000)
+    ]
+    path.write_text("\n".join(["Date,User,Message", *rows]) + "\n", encoding="utf-8")
+    child = terminal(home, "import", str(path), "--name", "방")
+    child.expect("나는 누구인가요")
+    with pytest.raises(pexpect.TIMEOUT):
+        child.expect("읽는 중", timeout=1)
+    child.sendline("지우")
+    child.expect("chatbot talk --data 방")
+    child.expect(pexpect.EOF)
+    assert child.wait() == 0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,12 @@ def test_a_part_of_the_answers_has_all_that_leads_to_them() -> None:
     assert {i.id for i in part.intents} <= kept and part.fingerprint != whole.fingerprint
     assert part.entries == [entry for entry in whole.entries if entry.answers.source in kept]
     assert 0.03 < len(part.entries) / len(whole.entries) < 0.08 and whole.thinned(1) is whole
+
+
+def test_what_several_talks_teach_at_once_is_all_kept(home: Path) -> None:
+    script = (
+        "import sys\nfrom chatbot.knowledge import teach\nfor n in '0123456789': teach(sys.argv[1] + n, '응')"
+    )
+    taught = [subprocess.Popen([sys.executable, "-c", script, f"말{n}"]) for n in range(3)]
+    assert [child.wait(60) for child in taught] == [0, 0, 0]
+    assert len(load_taught().entries) == 30 and taught_path().stat().st_mode & 0o777 == 0o600

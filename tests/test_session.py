@@ -223,3 +223,15 @@ def test_half_a_surrogate_pair_is_dropped() -> None:
     session = Session(ScriptedBackend("그\ud83d래"), history)
     assert session.ask("안\udcff녕").text == "그래"
     assert texts(history, session.conversation) == ["안녕", "그래"]
+
+
+def test_candidates_that_may_not_be_said_are_not_kept() -> None:
+    class Rude(Backend):
+        name = "rude"
+
+        def stream(self, conversation: Conversation) -> Iterator[str | Reply]:
+            yield Reply(
+                "응", self.name, candidates=(Candidate("응", 1.0, "a"), Candidate("병신아", 0.5, "b"))
+            )
+
+    assert [c.text for c in Session(Rude()).ask("안녕").candidates] == ["응"]

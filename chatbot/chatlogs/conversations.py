@@ -61,6 +61,8 @@ def learn_gap(times: npt.NDArray[np.float64]) -> float:
     sums = np.cumsum(counts * middles)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    if not np.isfinite(between).any():  # all silences are equally long
+        return DEFAULT_GAP
     best = int(np.nanargmax(between))
     return float(np.clip(np.exp(edges[best + 1]), *_GAP_BOUNDS))
 

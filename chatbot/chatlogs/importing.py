@@ -172,10 +172,12 @@ def forget_speaker(dataset: Dataset, speaker: str) -> Dataset:
     )
     if speaker == roles["bot"]:
         raise nothing_left
-    me = tuple(name for name in roles["me"] if name != speaker)
+    # Of several names for oneself one is left in what is stored.
+    me = tuple(name for name in roles["me"] if name != speaker and name in everyone)
     request = Request(dataset.name, me, roles["bot"], dataset.facts["gap"], dataset.facts["masked"])
     # A label is no name, and one syllable is part of too many words.
-    masker = Masker([speaker] if len(speaker) > 1 and not speaker.startswith("[") else [])
+    names = [speaker] if len(speaker) > 1 and not speaker.startswith("[") else []
+    masker = Masker(names, names_only=not dataset.facts["masked"])
 
     def messages() -> Iterator[tuple[int, Message]]:
         part, room, hole = 0, 0, False

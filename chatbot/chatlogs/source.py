@@ -60,11 +60,11 @@ class Source:
     def __init__(self, path: Path, member: str | None = None, archive: zipfile.ZipFile | None = None) -> None:
         self.path, self.member, self._archive = path, member, archive
         self._opened: IO[bytes] | None = None
-        if path.is_dir():
-            raise ExportError(f"{path}: 폴더예요. 대화를 내보낸 파일을 골라 주세요.")
-        if path.exists() and not path.is_file():
-            raise ExportError(f"{path}: 파일이 아니에요. 대화를 파일로 저장해서 골라 주세요.")
         try:
+            if path.is_dir():
+                raise ExportError(f"{path}: 폴더예요. 대화를 내보낸 파일을 골라 주세요.")
+            if path.exists() and not path.is_file():
+                raise ExportError(f"{path}: 파일이 아니에요. 대화를 파일로 저장해서 골라 주세요.")
             with self.open_bytes() as stream:
                 start = stream.read(4)
         except OSError as error:

@@ -16,6 +16,7 @@ from chatbot.cli.compare import compare
 from chatbot.cli.data import data_app, import_
 from chatbot.cli.evaluate import evaluate
 from chatbot.cli.history import conversation_id, history_app
+from chatbot.cli.models import models_app
 from chatbot.cli.train import train_app
 from chatbot.errors import ChatbotError, UsageError, explain
 from chatbot.options import AsJson, BackendName, NoHistory, Style, takes_answer_options
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(history_app, name="history")
 app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 
 
@@ -108,7 +110,7 @@ def ask(
     from chatbot.backends import check_options, open_in_background, usable_options
     from chatbot.screens.progress import ProgressReport
     from chatbot.session import Session
-    from chatbot.text import printable
+    from chatbot.text import one_line, printable
 
     question = question_of(text, 'chatbot ask "안녕"')
     check_options(backend, **given)
@@ -127,7 +129,8 @@ def ask(
     typer.echo(reply.text)
     if k:
         for candidate in reply.candidates[:k]:
-            typer.echo(f"{candidate.score:.3f}\t{printable(candidate.text)}\t{printable(candidate.source)}")
+            said, source = (one_line(printable(text)) for text in (candidate.text, candidate.source))
+            typer.echo(f"{candidate.score:.3f}\t{said}\t{source}")
 
 
 app.command()(compare)

@@ -8,7 +8,7 @@ import signal
 import sys
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from chatbot.errors import ChatbotError, UsageError
 from chatbot.options import AsJson
 
 if TYPE_CHECKING:
+    from chatbot.chatlogs.conversations import Roles
     from chatbot.datasets import Dataset
 
 data_app = typer.Typer(help="질문과 답 데이터", no_args_is_help=True)
@@ -69,7 +70,12 @@ def import_(
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with ProgressReport("읽는 중") as progress:
-        dataset = import_exports(files, request, ask_roles if asks else None, format_name, progress)
+
+        def ask(*known: Any) -> Roles:
+            progress.pause()  # it would draw over what is typed
+            return ask_roles(*known)
+
+        dataset = import_exports(files, request, ask if asks else None, format_name, progress)
     if existed:
         delete_indexes(name)
         say(f"있던 데이터셋 '{name}'을(를) 새로 바꾸었어요.")
@@ -105,7 +111,7 @@ def data_show(
     """데이터셋에 무엇이 있는지 보기."""
     from chatbot.datasets import open_dataset
 
-    dataset = open_dataset(name)
+    dataset = open_dataset(unicodedata.normalize("NFC", name))
     if as_json:
         print_json(dataset.facts)
     else:

@@ -30,7 +30,7 @@ def history_list(as_json: AsJson = False) -> None:
         summaries = history.conversations()
     if as_json:
         for summary in summaries:
-            print_json(dataclasses.asdict(summary))
+            print_json({**dataclasses.asdict(summary), "last": summary.last.isoformat()})
     elif summaries:
         print_conversations(output(), summaries)
     else:

@@ -38,9 +38,9 @@ _KOGPT2_NAMES = {
     "mask_token": "<mask>",
 }
 _PROBE = "안녕하세요. 밥 먹었어?"
-# Weights in other frameworks' forms stay on the hub: KoGPT-2's are half a gigabyte each.
 _NO_GENERATORS = ("ForMaskedLM", "ForPreTraining")  # what they learnt is to fill in, both sides seen
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+# Weights in other frameworks' forms stay on the hub: KoGPT-2's are half a gigabyte each.
 _HUB_FILES = ["*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja"]
 
 

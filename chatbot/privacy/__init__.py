@@ -80,16 +80,18 @@ class Masker:
         names: people to hide. In a name of three syllables the given name is hidden, too, where a vocative,
             a particle or a title shows that somebody is meant: 다빈아, 다빈이가, 다빈 씨. A name that is a
             common word (하늘) counts only in forms the word does not have: 하늘아, 하늘이가, 하늘 씨.
+        names_only: nothing else is hidden.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), names_only: bool = False) -> None:
         self.counts: Counter[Kind] = Counter()
+        self._rules = () if names_only else RULES
         pattern = name_expression(names)
         self._names = (Section(re.compile(pattern), (Rule("name", pattern),)),) if pattern else ()
 
     def __call__(self, text: str) -> str:
         """Return ``text`` masked."""
-        sections = RULES + self._names if _WORTH_READING.search(text) else self._names
+        sections = self._rules + self._names if _WORTH_READING.search(text) else self._names
         found = _find(text, sections) if sections else []
         self.counts.update(item.kind for item in found)
         return _masked(text, found)

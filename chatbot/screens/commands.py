@@ -157,14 +157,16 @@ class Commands:
         if not argument:
             self._say("'/save 파일이름'처럼 써 주세요. 이름이 .jsonl로 끝나면 JSON Lines로 저장해요.")
             return
-        path = Path(argument).expanduser()
-        if path.exists():
-            self._say(f"{path} 파일이 이미 있어요. 다른 이름을 써 주세요.")
-            return
+        path = Path(argument)
         try:
+            path = path.expanduser()
+            if path.exists():
+                self._say(f"{path} 파일이 이미 있어요. 다른 이름을 써 주세요.")
+                return
             write_private(path, conversation_text(self.session.conversation, path.suffix == ".jsonl"))
-        except OSError as error:
-            self._say(f"{path}에 저장할 수 없어요({error.strerror}). 다른 곳을 써 주세요.")
+        except (OSError, RuntimeError) as error:  # RuntimeError: nobody's home
+            reason = getattr(error, "strerror", None) or "없는 홈 폴더"
+            self._say(f"{path}에 저장할 수 없어요({reason}). 다른 곳을 써 주세요.")
             return
         self._say(f"{path}에 저장했어요.")
 

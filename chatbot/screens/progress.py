@@ -27,8 +27,13 @@ class ProgressReport:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Take the bar away, until there is more to show."""
         if self._bar:
             self._bar.stop()
+            self._bar = None
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show how far the work has come, and how it goes."""

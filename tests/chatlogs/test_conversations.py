@@ -139,3 +139,7 @@ def test_a_day_without_silence_is_cut_all_the_same() -> None:
     messages = said(*((i / 10, "나" if i % 2 else "다빈", f"말{i}") for i in range(1000)))
     found = list(sessions(messages, ROLES, 3600, Limits()))
     assert len(found) == 3 and sum(len(s.turns) for s in found) == 1000
+
+
+def test_where_all_silences_are_alike_the_usual_gap_is_taken() -> None:
+    assert learn_gap(np.arange(300) * 60.0) == DEFAULT_GAP

@@ -225,3 +225,8 @@ def test_round_trip(layout: str, messages: list[Message]) -> None:
             {"users.json": users, **{f"D1/{date}.json": _day(list(group), ids) for date, group in days}}
         )
     assert read_back(data) == ("slack", [message._replace(part=room) for message in messages], {})
+
+
+def test_a_link_to_nothing_is_its_label() -> None:
+    day = [*FIRST_DAY, _record(6, "U1", "안녕 <|하하>")]
+    assert read_back(as_json(day))[1][-1].text == "안녕 하하"

@@ -50,17 +50,19 @@ MAX_ALIKE = 0.05  # of the lines written to look like it
 PREJUDICE = "situation-p-"  # ids of situations, most of them such talk
 
 Line = tuple[str, str]  # text, label
+Row = tuple[str, str, float]  # and its weight
 
 
 class Shape(NamedTuple):
-    """How large a classifier is: its buckets, and the inverse of the L2 penalty on their weights."""
+    """A classifier's buckets, the inverse of the L2 penalty on its weights, of how many it is the mean."""
 
     buckets: int = BUCKETS
     strength: float = 20.0
+    bags: int = 1
 
 
 USUAL = Shape()
-CRISIS = Shape(1 << 17, 5.0)  # the most lines by far
+CRISIS = Shape(1 << 17, 5.0, 3)  # the most lines by far
 
 
 @app.command(
@@ -212,28 +214,51 @@ def judged_unseen(
 def trained(
     lines: list[Line], labels: Sequence[str], ordinary: list[str], shape: Shape = USUAL
 ) -> NgramClassifier:
-    """Return a classifier of these lines, ``ordinary`` talk counted to the first label."""
+    """Return a classifier of these lines, ``ordinary`` talk counted to the first label.
+
+    The mean of ``shape.bags`` models, each with noise of its own and its share of the ordinary talk: which
+    noise is drawn decides less then (Breiman 1996, Bagging Predictors).
+    """
     rng = random.Random(SEED)
-    rows: list[tuple[str, str, float]] = []
+    bags = [
+        _rows(
+            lines,
+            [(text, labels[0], ORDINARY_WEIGHT * shape.bags) for text in ordinary[n :: shape.bags]],
+            rng,
+        )
+        for n in range(shape.bags)
+    ]
+    rarity = _rarity([text for rows in bags for text, _, _ in rows], shape.buckets)
+    found = [_fitted(rows, labels, rarity, shape) for rows in bags]
+    weights, bias = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
+    return NgramClassifier(labels, weights, bias, rarity, {})
+
+
+def _rows(lines: list[Line], rows: list[Row], rng: random.Random) -> list[Row]:
+    """Return the lines as people type them, and other rows."""
+    typed: list[Row] = []
     for text, label in lines:
-        rows += [
+        typed += [
             (text, label, 1.0),
             (text.replace(" ", ""), label, NOISY_WEIGHT),
             *((noisy(text, rng), label, NOISY_WEIGHT) for _ in range(NOISY_COPIES)),
         ]
-    rows += [(text, labels[0], ORDINARY_WEIGHT) for text in ordinary]
-    texts = [text for text, _, _ in rows]
-    rarity = _rarity(texts, shape.buckets)
+    return typed + rows
+
+
+def _fitted(
+    rows: list[Row], labels: Sequence[str], rarity: npt.NDArray[np.float64], shape: Shape
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the weights ``(labels, buckets)`` and the bias ``(labels,)`` of one model."""
     model = LogisticRegression(C=shape.strength, max_iter=3000, class_weight="balanced")
     model.fit(
-        _matrix([features(text, rarity, shape.buckets) for text in texts], shape.buckets),
+        _matrix([features(text, rarity, shape.buckets) for text, _, _ in rows], shape.buckets),
         [labels.index(label) for _, label, _ in rows],
         sample_weight=[weight for _, _, weight in rows],
     )
-    weights, bias = model.coef_, model.intercept_
     if len(labels) == 2:  # scikit-learn keeps one row for two classes
-        weights, bias = np.concatenate([0 * weights, weights]), np.array([0.0, bias[0]])
-    return NgramClassifier(labels, weights, bias, rarity, {})
+        return np.concatenate([0 * model.coef_, model.coef_]), np.array([0.0, model.intercept_[0]])
+    return model.coef_, model.intercept_
 
 
 def ordinary_talk() -> list[str]:

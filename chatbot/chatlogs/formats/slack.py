@@ -159,7 +159,7 @@ def _as_shown(text: str, workspace: _Workspace) -> str:
             return _ENTITIES[match.group()]
         target, _, label = match.group(1).partition("|")
         label = _unescaped(label)
-        mark, id_ = target[0], target[1:]
+        mark, id_ = target[:1], target[1:]
         if mark == "@":
             return "@" + (workspace.users.get(id_) or label or id_)
         if mark == "#":
