@@ -125,9 +125,7 @@ class HybridBackend(Backend):
         )
         self.shots: int = given.pop("shots", SHOTS)
         self.retrieval = RetrievalBackend(encoder, data, device, scorer, progress)
-        if (
-            self.retrieval.builds_indexes
-        ):  # over pairs of one's own plain replies are looked for, too: their index is built now
+        if self.retrieval.builds_indexes:  # plain replies are looked for over pairs of one's own, too
             self.retrieval.prepare(progress)
         self._for_gpt: dict[str, Any] = {"model": model, "device": device, "persona": persona, **given}
         self.reranker = Reranker(reranker, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from chatbot.resources import home_dir
@@ -12,13 +13,10 @@ _HUB_ID = re.compile(r"(?=.{3,96}$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 def local_folder(name: str | Path) -> Path | None:
     """Return the folder a name stands for: a path, or a trained model of the user's; else ``None``."""
-    for home in (None, home_dir() / "models"):
-        try:
-            folder = home / str(name) if home else Path(name).expanduser()
+    with suppress(OSError, RuntimeError):  # too long a name, nobody's home: no folder
+        for folder in (Path(name).expanduser(), home_dir() / "models" / str(name)):
             if folder.is_dir():
                 return folder
-        except (OSError, RuntimeError):  # too long a name, nobody's home: no folder
-            continue
     return None
 
 

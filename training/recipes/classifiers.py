@@ -3,7 +3,7 @@
     python -m training.recipes.classifiers --out data/models/classifiers
 
 makes ``crisis`` (who is in need), ``groups`` (what is said of a whole group of people) and ``unknown`` (what
-no small-talk bot can know), a few minutes each.
+no small-talk bot can know), fifteen minutes for the first, a few for each of the others.
 
 Each learns from lines written for it (``data/classifiers/*.jsonl``), the dev half of its evaluation
 lines and, as ordinary talk, our indexed questions and dialogues. What it decides by comes from
