@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from chatbot.backends import retrieval
@@ -29,6 +29,7 @@ from chatbot.models.encoder import (
     shipped_encoder,
     unknown_rate,
 )
+from training.vocabulary import train_wordpiece
 
 TEXTS = ["안녕하세요", "오늘 너무 피곤해ㅠㅠ", "비가 오네", "ㅋㅋㅋ"]
 
@@ -39,10 +40,8 @@ def vocabulary() -> list[str]:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=2000, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
-    )
-    tokenizer.train_from_iterator((e.question for e in load_knowledge().entries), trainer)
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    train_wordpiece(tokenizer, [e.question for e in load_knowledge().entries], 2000, 1000, specials)
     return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
 
 

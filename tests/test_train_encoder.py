@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM
 
 import training.encoder_checkpoint as files
@@ -33,6 +33,7 @@ from training.examiner import Examiner
 from training.pairs import Held, Retrieval, load_scores, load_training_data
 from training.trainer import last_checkpoint
 from training.tuning import blocks
+from training.vocabulary import train_wordpiece
 
 THINGS = ("사과", "바다", "친구", "학교", "영화", "고양이", "여행", "노래", "비", "커피", "책", "운동")
 QUICK = {"epochs": 8, "batch": 32, "learning_rate": 5e-3, "patience": 0}
@@ -45,10 +46,8 @@ def klue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=1500, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
-    )
-    tokenizer.train_from_iterator((e.question for e in load_knowledge().entries), trainer)
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    train_wordpiece(tokenizer, [e.question for e in load_knowledge().entries], 1500, 1000, specials)
     vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
     torch.manual_seed(0)
     config = BertConfig(
@@ -90,8 +89,8 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 def test_it_learns_and_leaves_what_it_promises(klue: Path, data: str, home: Path) -> None:
     out = home / "models" / "talk-encoder"
     figures = train_encoder(Sources([data], str(klue)), out, Options(**QUICK))
-    assert figures["after"]["pairs_top1"] > 2 * figures["before"]["pairs_top1"]
-    assert figures["test"]["after"]["pairs_mrr"] > figures["test"]["before"]["pairs_mrr"]
+    for judged in (figures, figures["test"]):  # of 13 pairs each: a rank says more than a hit
+        assert judged["after"]["pairs_mrr"] > judged["before"]["pairs_mrr"] + 0.1
     assert recorded(out, "step") and recorded(out, "validation")[0]["mean"] > 0
     assert (out / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     card = (out / "README.md").read_text(encoding="utf-8")

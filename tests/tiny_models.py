@@ -15,6 +15,7 @@ from chatbot.knowledge import load_knowledge
 from chatbot.models.checkpoint import load_model, load_tokenizer, resize_embeddings, save_checkpoint
 from chatbot.models.format import MarkerFormat
 from chatbot.models.markers import add_markers
+from training.vocabulary import train_bpe
 
 # As far as they are known, and in an order of their own: code must not count on the ids.
 KOGPT2_SPECIALS = [
@@ -33,14 +34,8 @@ def character_bpe(pieces: int = 900) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        limit_alphabet=800,
-        special_tokens=KOGPT2_SPECIALS,
-        initial_alphabet=list("안녕하세요.밥먹었어?ㅋㅠ▁"),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*_sentences(), "안녕하세요. 밥 먹었어?"], trainer)
+    sentences = [*_sentences(), "안녕하세요. 밥 먹었어?"]
+    train_bpe(tokenizer, sentences, pieces, 800, KOGPT2_SPECIALS, always="안녕하세요.밥먹었어?ㅋㅠ▁")
     return tokenizer
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import typer
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from chatbot.errors import UsageError
 from chatbot.models.checkpoint import read_description
@@ -42,6 +42,7 @@ from training.noise import noisy
 from training.recipes import steps as common
 from training.recipes.contrast import export_encoder, train_by_contrast
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, recipe_app
+from training.vocabulary import train_wordpiece
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -142,15 +143,7 @@ def vocab(job: Job[Recipe]) -> dict[str, Any]:
         special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
     )
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=job.recipe.vocab_size,
-        limit_alphabet=job.recipe.alphabet,
-        special_tokens=SPECIALS,
-        # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
-        initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_text(job), trainer)
+    train_wordpiece(tokenizer, _text(job), job.recipe.vocab_size, job.recipe.alphabet, SPECIALS)
     wrapped = wrap_tokenizer(tokenizer, job.recipe.sequence)
     wrapped.save_pretrained(job.work / "tokenizer")
     forget_tokenised(job.work)

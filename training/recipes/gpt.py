@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import typer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from chatbot import __version__
 from chatbot.knowledge import load_knowledge, load_listening
@@ -61,6 +61,7 @@ from training.recipes.gpt_model import (
 from training.recipes.steps import SAVE_EVERY, Job, Step, forget_tokenised, machine, open_to_all, recipe_app
 from training.shared_answers import shared_answers
 from training.understanding import Understanding, own_lessons
+from training.vocabulary import train_bpe
 
 # Share of each corpus that pretraining reads: spoken and everyday Korean first. Together about
 # 18 million characters, what two cores read about once or twice in 100 minutes.
@@ -191,15 +192,7 @@ def vocab(job: Job[Recipe]) -> dict[str, Any]:
     bare.normalizer = normalizers.NFC()
     bare.pre_tokenizer = pre_tokenizers.Metaspace()
     bare.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size - len(MARKERS),
-        limit_alphabet=recipe.alphabet,
-        special_tokens=SPECIALS,
-        # Every jamo a person types alone belongs in the alphabet, however rare it is in text.
-        initial_alphabet=[chr(c) for c in range(0x3131, 0x3164)],
-        show_progress=False,
-    )
-    bare.train_from_iterator(_text(job), trainer)
+    train_bpe(bare, _text(job), recipe.vocab_size - len(MARKERS), recipe.alphabet, SPECIALS)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bare,
         bos_token="<s>",
