@@ -33,7 +33,6 @@ ANSWER_OPTIONS = {
     "seed": Annotated[int | None, typer.Option(help="생성의 난수 씨앗")],
     "temperature": Annotated[float | None, typer.Option(help="생성의 온도")],
     "top_p": Annotated[float | None, typer.Option(help="생성의 top-p")],
-    "openings": Annotated[int | None, typer.Option(help="gpt: 써 보고 고를 첫마디 수 (1, 2, 3...)")],
     "max_new_tokens": Annotated[int | None, typer.Option(help="답의 최대 토큰 수")],
     "url": Annotated[str | None, typer.Option(help="remote: OpenAI 대화 API 서버의 주소")],
     "allow_remote": Annotated[

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,68 +99,6 @@ def test_whatever_the_model_says_is_fit_to_show(
         assert not any(token in reply.text for token in generator.tokenizer.all_special_tokens)
         assert len(reply.ids) <= 20 and (reply.ended or len(pieces) == 20)
         assert not {*generator.suppressed} & {*reply.ids}
-
-
-def test_how_likely_a_reply_is_can_be_asked_later(ours: Generator) -> None:
-    prompt = _prompts(ours, ["밥 먹었어?"])[0]
-    drawn = [Sampling(temperature=1.5, seed=seed, max_new_tokens=5 + 4 * seed) for seed in range(3)]
-    replies = [ours.generate([prompt], sampling)[0] for sampling in drawn]
-    assert len({len(reply.ids) for reply in replies}) > 1  # padding is needed
-    later = ours.log_probabilities(prompt, [reply.ids for reply in replies])
-    assert later == pytest.approx([reply.log_probability for reply in replies], abs=1e-3)
-
-
-def test_the_opening_goes_on_that_what_was_said_speaks_for(
-    ours: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each opening is made the least common one in turn."""
-    prompt, nothing = _prompts(ours, ["밥 먹었어?", ""])
-    sampling = Sampling(temperature=1.5, seed=3, max_new_tokens=20, openings=4)
-    compared: list[list[int]] = []
-
-    def common(rare: int, asked: list[int], openings: list[list[int]]) -> list[float]:
-        assert asked == nothing
-        compared[:] = map(list, openings)
-        return [-1e6 if nth == rare else 0.0 for nth in range(len(openings))]
-
-    begun = []
-    for rare in range(4):
-        monkeypatch.setattr(ours, "log_probabilities", partial(common, rare))
-        reply = Generated()
-        pieces = list(ours.stream(prompt, sampling, reply, nothing))
-        assert reply.ids[: len(compared[rare])] == compared[rare] and "".join(pieces) == reply.text
-        assert len(reply.ids) == 20 or reply.ended
-        begun.append(tuple(compared[rare]))
-    assert len(set(begun)) == 4 and {len(opening) for opening in begun} == {6}
-    monkeypatch.undo()
-    best = ours.generate([prompt], sampling, unsaid=[nothing])[0]
-    fits = [
-        said - 0.5 * unsaid
-        for said, unsaid in zip(
-            ours.log_probabilities(prompt, compared), ours.log_probabilities(nothing, compared), strict=True
-        )
-    ]
-    assert tuple(best.ids[:6]) == begun[fits.index(max(fits))]
-    later = ours.log_probabilities(prompt, [best.ids])[0]
-    assert best.log_probability == pytest.approx(later, abs=1e-3)
-
-
-@pytest.mark.parametrize("cap", [1, 4, 6, 7])
-def test_a_reply_may_be_shorter_than_an_opening(ours: Generator, cap: int) -> None:
-    prompts = _prompts(ours, ["밥 먹었어?", "오늘 뭐 했어?", ""])
-    sampling = Sampling(temperature=1.5, seed=3, max_new_tokens=cap, openings=3)
-    for reply in ours.generate(prompts[:2], sampling, unsaid=[prompts[2]] * 2):
-        assert reply.text and len(reply.ids) <= max(cap, 4)
-
-
-def test_a_batch_of_compared_openings_says_what_single_replies_say(ours: Generator) -> None:
-    *prompts, nothing = _prompts(ours, [*QUESTIONS[:6], ""])
-    sampling = Sampling(temperature=0.9, seed=5, max_new_tokens=12, openings=4)
-    together = ours.generate(prompts, sampling, unsaid=[nothing] * 6)
-    assert [reply.text for reply in together] == [
-        ours.generate([prompt], sampling, unsaid=[nothing])[0].text for prompt in prompts
-    ]
-    assert [reply.ids for reply in together] != [reply.ids for reply in ours.generate(prompts, sampling)]
 
 
 def test_text_comes_as_tokens_are_decoded(ours: Generator) -> None:

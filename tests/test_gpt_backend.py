@@ -7,7 +7,7 @@ import pytest
 
 from chatbot.backends import open_backend
 from chatbot.backends.gpt import GptBackend
-from chatbot.dialogue import Conversation, Reply, Turn
+from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.session import Session
 from tests.tiny_models import write_ours
@@ -78,16 +78,14 @@ def test_settings_change_while_talking(backend: GptBackend) -> None:
     backend.adjust("temperature", "0.3")
     backend.adjust("top_p", "0.5")
     backend.adjust("seed", "9")
-    assert backend.settings == {
-        "temperature": 0.3, "top_p": 0.5, "max_new_tokens": 12, "seed": 9, "openings": 1,
-    }  # fmt: skip
+    assert backend.settings == {"temperature": 0.3, "top_p": 0.5, "max_new_tokens": 12, "seed": 9}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("temperature", "-1"), ("temperature", "1e-40"), ("temperature", "nan"),
      ("temperature", "뜨겁게"), ("top_p", "0"),
-     ("top_p", "1.5"), ("max_new_tokens", "0"), ("max_new_tokens", "2.5"), ("seed", "-3"), ("openings", "0"),
+     ("top_p", "1.5"), ("max_new_tokens", "0"), ("max_new_tokens", "2.5"), ("seed", "-3"),
      ("scorer", "dense")],
 )  # fmt: skip
 def test_senseless_settings_are_refused(backend: GptBackend, name: str, value: str) -> None:
@@ -110,38 +108,3 @@ def test_a_crisis_never_reaches_the_generator(backend: GptBackend, monkeypatch: 
 
     monkeypatch.setattr(backend.generator, "stream", never)
     assert "109" in Session(backend).ask("죽고 싶어").text
-
-
-def test_how_many_openings_are_compared_is_the_models_or_ones_own(model: str, tmp_path: Path) -> None:
-    assert GptBackend(model, "cpu").sampling.openings == 1
-    assert GptBackend(None, "cpu").sampling.openings == 8  # what ships states it
-    backend = GptBackend(model, "cpu", seed=1, openings=3, max_new_tokens=12)
-    assert backend.settings["openings"] == 3
-    alone = [backend.reply(Conversation(turns=[Turn("user", text)])).text for text in ("안녕", "뭐 해?")]
-    many = backend.reply_many([Conversation(turns=[Turn("user", text)]) for text in ("안녕", "뭐 해?")])
-    assert [reply.text for reply in many] == alone
-    backend.adjust("openings", "1")
-    assert backend.sampling.openings == 1
-
-
-def test_openings_are_compared_once_and_not_for_a_retry_or_several_proposals(
-    backend: GptBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backend.adjust("openings", "3")
-    asked: list[list[int]] = []
-    likely = backend.generator.log_probabilities
-
-    def noted(prompt: list[int], openings: list[list[int]]) -> list[float]:
-        asked.append(prompt)
-        return likely(prompt, openings)
-
-    monkeypatch.setattr(backend.generator, "log_probabilities", noted)
-    session = Session(backend)
-    session.ask("안녕")
-    assert len(asked) == 1
-    list(session.retry())
-    conversation = Conversation(turns=[Turn("user", "안녕"), Turn("assistant", "응"), Turn("user", "뭐 해?")])
-    assert len(backend.propose([conversation], count=2)[0]) == 2 and len(asked) == 1
-    backend.reply(conversation)
-    # What is compared with is the same, whatever was said.
-    assert len(asked) == 2 and len(asked[1]) < len(backend._prompt(conversation))

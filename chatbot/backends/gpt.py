@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from chatbot.backends.settings import OPENINGS, RETRY_TEMPERATURE, SETTINGS, adjusted, all_checked
-from chatbot.dialogue import Backend, Conversation, Reply, Turn
+from chatbot.backends.settings import RETRY_TEMPERATURE, SETTINGS, adjusted, all_checked
+from chatbot.dialogue import Backend, Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.models.format import Exchange
 from chatbot.models.generator import Generated, Generator, Sampling
@@ -27,7 +27,6 @@ class GptBackend(Backend):
         temperature: 0 always takes the likeliest token; higher is more daring.
         top_p: only the likeliest tokens that make up this much probability are drawn from.
         max_new_tokens: where a reply is cut off at the latest.
-        openings: how many first words are tried, of which the ones that fit what was said best go on.
         persona: whom to imitate, of those the model has learnt; the first of them by default.
         dtype: the torch number type of the weights; the device's best by default.
     """
@@ -43,17 +42,10 @@ class GptBackend(Backend):
         temperature: float | None = None,
         top_p: float | None = None,
         max_new_tokens: int | None = None,
-        openings: int | None = None,
         persona: str | None = None,
         dtype: Any = None,
     ) -> None:
-        given = all_checked(
-            seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            max_new_tokens=max_new_tokens,
-            openings=openings,
-        )
+        given = all_checked(seed=seed, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         self.generator = Generator(model, device, dtype)
         self.sampling = dataclasses.replace(self.generator.sampling, **given)
         self.notes = self.generator.notes
@@ -70,7 +62,7 @@ class GptBackend(Backend):
         started = time.perf_counter()
         generated = Generated()
         prompt, sampling = self._prompt(conversation), self._sampling(conversation)
-        for piece in self.generator.stream(prompt, sampling, generated, self._unsaid(conversation)):
+        for piece in self.generator.stream(prompt, sampling, generated):
             if piece:
                 yield piece
         yield self._reply(generated, time.perf_counter() - started)
@@ -80,8 +72,7 @@ class GptBackend(Backend):
         if not conversations:
             return []
         started = time.perf_counter()
-        nothing = [()] * len(conversations)
-        found = self._written(conversations, nothing, 1, [self._unsaid(c) for c in conversations])
+        found = self.propose(conversations)
         seconds = (time.perf_counter() - started) / len(found)
         return [self._reply(generated, seconds) for (generated,) in found]
 
@@ -93,20 +84,9 @@ class GptBackend(Backend):
     ) -> list[list[Generated]]:
         """Return ``count`` replies to each conversation, its examples shown before.
 
-        Without chance there is only one. No openings are compared: whoever asks for several chooses.
+        Without chance there is only one. The first of several is what a single one would be.
         """
-        return self._written(
-            conversations, examples or [()] * len(conversations), count, [None] * len(conversations)
-        )
-
-    def _written(
-        self,
-        conversations: Sequence[Conversation],
-        shown: Sequence[Sequence[Exchange]],
-        count: int,
-        unsaid: Sequence[list[int] | None],
-    ) -> list[list[Generated]]:
-        """Return ``count`` replies to each conversation, those alike in their settings in batches."""
+        shown = examples or [()] * len(conversations)
         samplings = [self._sampling(conversation) for conversation in conversations]
         alike: dict[Sampling, list[int]] = {}
         for i, sampling in enumerate(samplings):
@@ -119,9 +99,7 @@ class GptBackend(Backend):
                 None if seed is None else seed + nth * _OTHER_CHANCE
                 for seed, nth in ((samplings[i].seed, nth) for i, nth in rows)
             ]
-            found = self.generator.generate(
-                [prompts[i] for i, _ in rows], sampling, seeds=seeds, unsaid=[unsaid[i] for i, _ in rows]
-            )
+            found = self.generator.generate([prompts[i] for i, _ in rows], sampling, seeds=seeds)
             for (i, _), generated in zip(rows, found, strict=True):
                 proposals[i].append(generated)
         return proposals
@@ -129,26 +107,15 @@ class GptBackend(Backend):
     @property
     def settings(self) -> dict[str, object]:
         """What ``/set`` can change."""
-        return {name: getattr(self.sampling, name) for name in SETTINGS | OPENINGS}
+        return {name: getattr(self.sampling, name) for name in SETTINGS}
 
     def adjust(self, name: str, value: str) -> None:
         """Change how tokens are chosen from now on."""
-        changed = adjusted(self.name, name, value, self.settings)
-        self.sampling = dataclasses.replace(self.sampling, **{name: changed})
+        self.sampling = dataclasses.replace(self.sampling, **{name: adjusted(self.name, name, value)})
 
     def _prompt(self, conversation: Conversation, examples: Sequence[Exchange] = ()) -> list[int]:
         style, room = reply_style(conversation), self.sampling.max_new_tokens
         return self.generator.prompt(conversation.turns, style, room, self.speaker, examples)
-
-    def _unsaid(self, conversation: Conversation) -> list[int] | None:
-        """Return the prompt as if nothing had been said; none for a reply that is asked for again.
-
-        Then chance is to decide: the opening that fits best may be that of the reply that was rejected.
-        """
-        if conversation.rejected:
-            return None
-        style, room = reply_style(conversation), self.sampling.max_new_tokens
-        return self.generator.prompt([Turn("user", "")], style, room, self.speaker)
 
     def _sampling(self, conversation: Conversation) -> Sampling:
         """Return the settings for this reply: other chance for every turn and every new try."""

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from chatbot.backends.retrieval import Found, RetrievalBackend, one_an_answer
-from chatbot.backends.settings import SETTINGS, adjusted, all_checked
+from chatbot.backends.settings import adjusted, all_checked
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.models.encoder import Progress
 from chatbot.models.format import Exchange
@@ -294,8 +294,7 @@ class HybridBackend(Backend):
     @property
     def settings(self) -> Mapping[str, object]:
         """What ``/set`` can change."""
-        chosen = {name: value for name, value in self.gpt.settings.items() if name in SETTINGS}
-        return {"shots": self.shots, **self.retrieval.settings, **chosen}
+        return {"shots": self.shots, **self.retrieval.settings, **self.gpt.settings}
 
     def adjust(self, name: str, value: str) -> None:
         """Change how is searched, how many examples are shown, or how tokens are chosen."""

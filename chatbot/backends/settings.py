@@ -28,8 +28,6 @@ SETTINGS = {
     "max_new_tokens": _Setting(int, lambda value: 1 <= value <= 4096, "1 이상 4096 이하의 정수"),
     "seed": _Setting(int, lambda value: 0 <= value < 2**63, "0 이상의 정수"),
 }
-# How many first words GPT tries before it goes on with the ones that fit best.
-OPENINGS = {"openings": _Setting(int, lambda value: 1 <= value <= 64, "1 이상 64 이하의 정수")}
 # How many examples the hybrid backend shows; more than these only push the talk out of the prompt.
 SHOTS = {"shots": _Setting(int, lambda value: 0 <= value <= 8, "0 이상 8 이하의 정수")}
 
@@ -40,7 +38,7 @@ def checked(name: str, value: Any) -> Any:
     Raises:
         UsageError: it is no number, or one that makes no sense.
     """
-    setting = (SETTINGS | OPENINGS | SHOTS)[name]
+    setting = (SETTINGS | SHOTS)[name]
     try:
         read = setting.read(value)
         if setting.allowed(read):

@@ -2,9 +2,6 @@
 
 One loop serves a single reply that streams and a batch of many: prompts are padded on the left,
 and every row has its own sampling, its own text and its own end.
-
-What a small model says is mostly settled by its first words, and words that go with anything are the
-likeliest. So several openings may be tried, and the one goes on that what was said speaks for most.
 """
 
 from __future__ import annotations
@@ -12,9 +9,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +32,11 @@ if TYPE_CHECKING:
 _DEFAULT_CONTEXT = 1024
 _LONGEST_CONTEXT = 4096  # more history than this only costs time and memory
 _LONGEST_SYLLABLE = 4  # tokens, in a vocabulary of bytes
-_OPENING = 6  # tokens after which openings are compared
-_COMMON = 0.5  # share of its likelihood when nothing was said that an opening loses
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose tokens. ``temperature`` 0 always takes the likeliest one.
-
-    Of ``openings`` drawn one goes on, where it is known what the model says to nothing.
-    """
+    """How to choose tokens. ``temperature`` 0 always takes the likeliest one."""
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -54,7 +45,6 @@ class Sampling:
     # Over the reply alone: a bot may well repeat a word of the question.
     repetition_penalty: float = 1.15
     no_repeat_ngram: int = 4
-    openings: int = 1
 
 
 @dataclass
@@ -99,7 +89,6 @@ class Generator:
         torch.nn.Module.to(self.model, self.device)
         description = read_description(folder)
         self.personas = tuple(description.get("personas") or ())
-        self._openings = int(description.get("openings") or 1)
         ends = end_ids(self.tokenizer, self.model.generation_config.eos_token_id)
         self.format = choose_format(self.tokenizer, description, ends)
         if self.format.note:
@@ -112,15 +101,12 @@ class Generator:
 
     @cached_property
     def sampling(self) -> Sampling:
-        """The settings that suit this model: its own temperature, top-p and openings where it states them."""
-        stated, usual = self.model.generation_config, Sampling(openings=self._openings)
+        """The settings that suit this model: its own temperature and top-p where it states them."""
+        stated = self.model.generation_config
         if not stated.do_sample:
-            return usual
-        return replace(
-            usual,
-            temperature=float(stated.temperature or usual.temperature),
-            top_p=float(stated.top_p or usual.top_p),
-        )
+            return Sampling()
+        usual = Sampling()
+        return Sampling(float(stated.temperature or usual.temperature), float(stated.top_p or usual.top_p))
 
     def prompt(
         self,
@@ -141,18 +127,10 @@ class Generator:
         """Return how many new tokens there is room for: at most half of what the model can see."""
         return min(max_new_tokens, self.context_length // 2)
 
-    def stream(
-        self, prompt: list[int], sampling: Sampling, reply: Generated, unsaid: list[int] | None = None
-    ) -> Iterator[str]:
-        """Grow ``reply``, token by token, and yield what each adds to its text; it may be nothing.
-
-        ``unsaid`` is the prompt as it would be if nothing had been said, to compare openings by.
-        """
-        row = self._opened(prompt, sampling, reply, _seeded(sampling.seed), unsaid)
-        shown = len(reply.text)
-        if shown:
-            yield reply.text
-        for _ in self._steps([prompt], sampling, [row]):
+    def stream(self, prompt: list[int], sampling: Sampling, reply: Generated) -> Iterator[str]:
+        """Grow ``reply``, token by token, and yield what each adds to its text; it may be nothing."""
+        shown = 0
+        for _ in self._steps([prompt], sampling, [reply], [_seeded(sampling.seed)]):
             piece, shown = reply.text[shown:], len(reply.text)
             yield piece
 
@@ -162,90 +140,46 @@ class Generator:
         sampling: Sampling,
         batch: int = 16,
         seeds: Sequence[int | None] | None = None,
-        unsaid: Sequence[list[int] | None] | None = None,
     ) -> list[Generated]:
         """Return the replies to several prompts, computed ``batch`` at a time, in the order given.
 
         Row ``i`` draws from ``seeds[i]`` alone, or without any from ``sampling.seed``, so a batch says what
-        single replies would say; ``unsaid[i]`` is as for :meth:`stream`.
+        single replies would say.
         """
         replies = [Generated() for _ in prompts]
         seeds = seeds or [sampling.seed] * len(prompts)
-        unsaid = unsaid or [None] * len(prompts)
         # Prompts of like length stand together: padding costs as much as text.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            rows = [
-                self._opened(prompts[i], sampling, replies[i], _seeded(seeds[i]), unsaid[i]) for i in chosen
-            ]
-            for _ in self._steps([prompts[i] for i in chosen], sampling, rows):
+            rows = order[start : start + batch]
+            chosen = [replies[i] for i in rows]
+            chances = [_seeded(seeds[i]) for i in rows]
+            for _ in self._steps([prompts[i] for i in rows], sampling, chosen, chances):
                 pass
         return replies
 
-    def log_probabilities(self, prompt: list[int], replies: Sequence[list[int]]) -> list[float]:
-        """Return the natural logarithm of how likely each of some replies is after a prompt."""
-        import torch
-
-        longest = max(map(len, replies))
-        missing = [longest - len(reply) for reply in replies]
-        ids = [[*prompt, *reply, *[0] * n] for reply, n in zip(replies, missing, strict=True)]
-        mask = [[1] * (len(row) - n) + [0] * n for row, n in zip(ids, missing, strict=True)]
-        with torch.inference_mode():
-            given = torch.tensor(ids, device=self.device)
-            out = self.model(input_ids=given, attention_mask=torch.tensor(mask, device=self.device))
-            scores = out.logits[:, len(prompt) - 1 : -1].float().log_softmax(dim=-1)
-            each = scores.gather(-1, given[:, len(prompt) :, None])[..., 0].cpu()
-        return [float(row[: len(reply)].sum()) for row, reply in zip(each, replies, strict=True)]
-
-    def _opened(
-        self,
-        prompt: list[int],
-        sampling: Sampling,
-        reply: Generated,
-        chance: torch.Generator,
-        unsaid: list[int] | None,
-    ) -> _Row:
-        """Return the row that ``reply`` is to grow in; of several openings, with the best one begun.
-
-        That is the one with the highest pointwise mutual information with what was said, weighed as in Li et
-        al. 2016 (https://arxiv.org/abs/1510.03055): log p(opening | said) - 0.5 log p(opening | nothing).
-        """
-        if unsaid is None or sampling.openings == 1 or sampling.temperature == 0:
-            return _Row(self, reply, chance)
-        rows = [_Row(self, Generated(), _seeded(_drawn(chance))) for _ in range(sampling.openings)]
-        for _ in islice(self._steps([prompt] * len(rows), sampling, rows), _OPENING):
-            pass
-        common = self.log_probabilities(unsaid, [row.reply.ids for row in rows])
-        fits = [row.reply.log_probability - _COMMON * c for row, c in zip(rows, common, strict=True)]
-        best = rows[fits.index(max(fits))]
-        vars(reply).update(vars(best.reply))
-        best.reply = reply
-        return best
-
     def _steps(
-        self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[_Row]
+        self,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        replies: Sequence[Generated],
+        chances: Sequence[torch.Generator],
     ) -> Iterator[None]:
-        """Grow the replies of rows by a token each, until all have ended or reached the cap.
-
-        Those that have not ended have equally many tokens to begin with.
-        """
+        """Grow ``replies`` by a token each, until all have ended or reached the cap."""
         import torch
 
+        rows = [_Row(self, reply, chance) for reply, chance in zip(replies, chances, strict=True)]
         choose = _Chooser(self, sampling)
-        given = [[*prompt, *row.reply.ids] for prompt, row in zip(prompts, rows, strict=True)]
-        longest = max(map(len, given))
-        padded = [[0] * (longest - len(part)) + part for part in given]
-        present = [[0] * (longest - len(part)) + [1] * len(part) for part in given]
+        longest = max(map(len, prompts))
+        padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        present = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         ids = torch.tensor(padded, device=self.device)
         mask = torch.tensor(present, device=self.device)
-        begun = max(len(row.reply.ids) for row in rows)
-        generated = torch.tensor([row.reply.ids + [0] * (begun - len(row.reply.ids)) for row in rows])
-        generated = generated.to(torch.long)
+        generated = torch.empty((len(rows), 0), dtype=torch.long)
         past = None
         cap = self.room(sampling.max_new_tokens)
         # A first syllable in several pieces may need more than a very low cap.
-        for step in range(begun, cap + _LONGEST_SYLLABLE):
+        for step in range(cap + _LONGEST_SYLLABLE):
             if step >= cap:
                 for row in rows:
                     row.done = row.done or row.spoke
@@ -399,10 +333,3 @@ def _seeded(seed: int | None) -> torch.Generator:
     else:
         chance.manual_seed(seed)
     return chance
-
-
-def _drawn(chance: torch.Generator) -> int:
-    """Return a seed for a chance that depends on another."""
-    import torch
-
-    return int(torch.randint(2**62, (), generator=chance))

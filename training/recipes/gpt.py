@@ -349,7 +349,7 @@ def export(job: Job[Recipe]) -> dict[str, Any]:
     settle_generation(
         model, tokenizer, MarkerFormat(tokenizer).stop_ids, temperature=job.recipe.sampling_temperature
     )
-    facts = {"version": __version__, "base_model": None, "knows_examples": True, "openings": 8}
+    facts = {"version": __version__, "base_model": None, "knows_examples": True}
     save_checkpoint(job.out, model, tokenizer, facts, "")
     found = best_temperature(Generator(str(job.out), "cpu"))
     with torch.no_grad():
