@@ -24,6 +24,7 @@ import typer
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import normalize
 
 from chatbot.errors import UsageError
 from chatbot.knowledge import labelled_lines, load_dialogues, load_knowledge, load_listening
@@ -42,7 +43,7 @@ FOLDS = 5
 NOISY_COPIES = 6
 NOISY_WEIGHT = 0.5  # of a line as a hurried typist sends it, and of one without spaces
 ORDINARY_WEIGHT = 2.0  # of an everyday utterance of ours
-SMOKE = 40  # of so many lines one, at the smallest size
+SMOKE = 100  # of so many lines one, at the smallest size
 MAX_ALARMS = 0.045  # of crisis look-alikes, by cross-validation: under 5 %, since dev is small
 MIN_RECALL = 0.95  # of the dev half's crisis lines, likewise; more alarms are the lesser evil
 MAX_GROUPS = 0.002  # of everyday talk that is taken for talk of groups, by cross-validation
@@ -72,7 +73,7 @@ CRISIS = Shape(1 << 17, 5.0, 3)  # the most lines by far
 def make(
     only: Annotated[str | None, typer.Option("--only", metavar="NAME", help="이것만")] = None,
     out: Annotated[Path, typer.Option(help="만든 것을 둘 폴더")] = Path("runs/classifiers"),
-    smoke: Annotated[bool, typer.Option("--smoke", help="마흔 줄에 한 줄로, 1분 안에 해 보기")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="백 줄에 한 줄로, 1분 안에 해 보기")] = False,
 ) -> None:
     """Train the classifiers and print their cross-validated figures."""
     with errors_in_korean():
@@ -228,8 +229,9 @@ def trained(
         )
         for n in range(shape.bags)
     ]
-    rarity = _rarity([text for rows in bags for text, _, _ in rows], shape.buckets)
-    found = [_fitted(rows, labels, rarity, shape) for rows in bags]
+    grams = [_grams([text for text, _, _ in rows], shape.buckets) for rows in bags]
+    rarity = _rarity(grams)
+    found = [_fitted(part, rows, labels, rarity, shape) for part, rows in zip(grams, bags, strict=True)]
     weights, bias = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
     return NgramClassifier(labels, weights, bias, rarity, {})
 
@@ -247,12 +249,12 @@ def _rows(lines: list[Line], rows: list[Row], rng: random.Random) -> list[Row]:
 
 
 def _fitted(
-    rows: list[Row], labels: Sequence[str], rarity: npt.NDArray[np.float64], shape: Shape
+    grams: csr_matrix, rows: list[Row], labels: Sequence[str], rarity: npt.NDArray[np.float64], shape: Shape
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the weights ``(labels, buckets)`` and the bias ``(labels,)`` of one model."""
     model = LogisticRegression(C=shape.strength, max_iter=3000, class_weight="balanced")
     model.fit(
-        _matrix([features(text, rarity, shape.buckets) for text, _, _ in rows], shape.buckets),
+        normalize(grams.multiply(rarity[None].astype(np.float32)).tocsr()),  # as features() weighs them
         [labels.index(label) for _, label, _ in rows],
         sample_weight=[weight for _, _, weight in rows],
     )
@@ -282,14 +284,15 @@ def _written(name: str) -> list[Line]:
     return [(row["text"], row["label"]) for row in rows]
 
 
-def _rarity(texts: list[str], buckets: int) -> npt.NDArray[np.float64]:
+def _rarity(grams: Sequence[csr_matrix]) -> npt.NDArray[np.float64]:
     """Return the smoothed inverse document frequency of every bucket, ``(buckets,)``."""
-    found = [features(text, buckets=buckets)[0] for text in texts]
-    seen_in = np.bincount(np.concatenate(found), minlength=buckets)
-    return np.log((1 + len(texts)) / (1 + seen_in)) + 1
+    seen_in = sum(np.bincount(part.indices, minlength=part.shape[1]) for part in grams)
+    return np.log((1 + sum(part.shape[0] for part in grams)) / (1 + seen_in)) + 1
 
 
-def _matrix(vectors: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]], buckets: int) -> csr_matrix:
+def _grams(texts: Sequence[str], buckets: int) -> csr_matrix:
+    """Return the n-grams of texts, unweighted, ``(texts, buckets)``."""
+    vectors = [features(text, buckets=buckets) for text in texts]
     starts = np.cumsum([0] + [len(columns) for columns, _ in vectors])
     columns, values = (np.concatenate(part) for part in zip(*vectors, strict=True))
     return csr_matrix((values, columns, starts), shape=(len(vectors), buckets))
