@@ -69,11 +69,12 @@ class Taught:
     """What is taught of the answers that ship.
 
     ``answers`` is how many of an intent or situation, the first ones, ``None``: all. ``shared`` holds the
-    answers of another in place of its own, by its source.
+    answers of another in place of its own, by its source. One in ``every`` intent and situation is taught.
     """
 
     answers: int | None = None
     shared: Mapping[str, Answers] = field(default_factory=dict)
+    every: int = 1
 
     def of(self, own: Answers, style: Style) -> list[str]:
         """Return the replies that are taught in a speech level; none where there is none in it."""
@@ -267,7 +268,7 @@ def _pairs(
     fewest: int = 1,
 ) -> Iterator[Conversation]:
     by_answers: dict[str, list[Entry]] = {}
-    for entry in knowledge.entries:
+    for entry in knowledge.thinned(taught.every).entries:
         if not entry.context:
             by_answers.setdefault(entry.answers.source, []).append(entry)
     for entry in chain.from_iterable(

@@ -110,6 +110,7 @@ class Recipe(common.Recipe):
     wordings: int = 2  # questions of an intent in an epoch, others in every one
     lines: int = 3  # of a situation in an epoch, that a listener replies to
     answers: int = 1  # of an intent or situation that are taught: what is read over and over is remembered
+    every: int = 1  # so manieth intent and situation is taught
     fewest_lines: int = 3  # a situation has in them; what was written down once is met too seldom
     # cosine from which intents and situations share the replies of one; without it none do
     likeness: float | None = 0.7
@@ -139,6 +140,7 @@ class Recipe(common.Recipe):
     unsure_far: int = 5_000  # lines of plain text that get them too,
     unsure_likeness: float = 0.6  # their cosine with every line of ours being below
     sampling_temperature: float = 0.3
+    contexts: int = 100  # whose replies the card's figures are of
 
 
 SIZES = {
@@ -156,7 +158,7 @@ SIZES = {
         chat_epochs=1, chat_batch_tokens=512, conversations=200, reply_epochs=1, shots_epochs=1,
         wordings=1, lines=1, likeness=None, understanding_layer=1, shots_listening=0.01, shots_pairs=0.001,
         recall_epochs=1, unsure_epochs=1, recall_frozen=1, recall_examples=0.001,
-        unsure_far=20,
+        unsure_far=20, every=20, contexts=10,
     ),
 }  # fmt: skip
 
@@ -377,7 +379,7 @@ def card(job: Job[Recipe]) -> dict[str, Any]:
         "shared": job.facts("share"),
         "data_fingerprint": load_knowledge().fingerprint,
         "metrics": {
-            **evaluate_gpt(model=str(job.out), device="cpu"),
+            **evaluate_gpt(model=str(job.out), device="cpu", contexts=job.recipe.contexts),
             "kneser_ney": kneser_ney_bits(list(read)),
         },
     }
@@ -399,6 +401,7 @@ _CHAT = (
     "wordings",
     "lines",
     "answers",
+    "every",
     "understanding_weight",
     "understanding_layer",
 )
@@ -416,7 +419,7 @@ STEPS: list[Step[Recipe]] = [
         data=_TAUGHT_WITH,
         from_nothing=True,  # a base has read them
     ),
-    Step("reply", reply, ("reply_scale", "reply_epochs"), data=_TAUGHT_WITH),
+    Step("reply", reply, ("reply_scale", "reply_epochs", "every"), data=_TAUGHT_WITH),
     Step(
         "shots",
         shots,

@@ -57,7 +57,7 @@ def taught_answers(job: Job[Recipe]) -> Taught:
     """Return what is taught of the answers: how many, and those that are shared."""
     sources = json.loads((job.work / SHARED).read_text(encoding="utf-8"))
     entries = [*load_listening().entries, *load_knowledge().entries]
-    return Taught(job.recipe.answers, answers_of(sources, entries))
+    return Taught(job.recipe.answers, answers_of(sources, entries), job.recipe.every)
 
 
 def chat_epochs(job: Job[Recipe]) -> list[list[Conversation]]:
