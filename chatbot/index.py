@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
 
@@ -24,6 +25,7 @@ from chatbot.knowledge import Answers, Entry, Knowledge
 from chatbot.models.encoder import Encoder, Progress, Vectors, encode_each
 from chatbot.models.ngram import classifier_path, shipped_classifier
 from chatbot.resources import data_dir, home_dir, private_dir
+from chatbot.spacing import long_runs, shipped_spacing
 from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms, mapped
 
@@ -186,9 +188,12 @@ class Index:
             self.calibration,
         )
 
-    def queries(self, said: Sequence[tuple[str, str]]) -> list[Query]:
-        """Read utterances, each with the exchange before it, once for every index over this encoder."""
-        clean = [(normalise(text), normalise(context)) for text, context in said]
+    def queries(self, said: Sequence[tuple[str, str]], beside: Sequence[Index] = ()) -> list[Query]:
+        """Read utterances, each with the exchange before it, once for every index over this encoder.
+
+        Spaces that were left out are put back, but for what this index or one ``beside`` it has without them.
+        """
+        clean = [(self._spaced(normalise(text), beside), normalise(context)) for text, context in said]
         parts = [part for text, context in clean for part in ((text, context) if context else (text,))]
         vectors = encode_each(self.encoder, parts)
         strange = strangeness([text for text, _ in clean])
@@ -198,6 +203,16 @@ class Index:
             found.append(Query(text, context, vectors[start:end], float(odd)))
             start = end
         return found
+
+    def _spaced(self, text: str, beside: Sequence[Index]) -> str:
+        runs = set(long_runs(text))
+        whole = {run for run in runs if any(run in index.long_runs for index in (self, *beside))}
+        return text if runs == whole else shipped_spacing().restore(text, whole)
+
+    @cached_property
+    def long_runs(self) -> set[str]:
+        """What its questions write together, though it may be several words."""
+        return {run for entry in self.entries for run in long_runs(normalise(entry.question))}
 
     def compare(self, text: str, context: str = "", left_out: Sequence[int] = ()) -> Similarities:
         """Return the cosines of ``text`` (and the exchange before it) with every entry.

@@ -161,7 +161,8 @@ class RetrievalBackend(Backend):
     def search(self, conversations: Sequence[Conversation]) -> list[Found]:
         """Return what is found for the last utterance of each conversation."""
         styles = [reply_style(conversation) for conversation in conversations]
-        queries = self.index.queries([_last_exchange(conversation) for conversation in conversations])
+        said = [_last_exchange(conversation) for conversation in conversations]
+        queries = self.index.queries(said, [self.taught])
         taught = self._rank(self.taught, queries, styles)
         own = self._rank(self.index, queries, styles)
         shipped = self._rank(self.fallback, queries, styles) if self.fallback else own
