@@ -2,7 +2,7 @@
 
 Every word has a price, the logarithm of how rare it is in what ships, and what is no such word
 costs by the syllable; of all ways to cut a run of Hangul the cheapest is taken, found by dynamic programming
-(Viterbi 1967). A morphological analyser does more, and brings a model five times the size of ours.
+(Viterbi 1967). A morphological analyser would do more, and be one more model to carry.
 """
 
 from __future__ import annotations
