@@ -9,6 +9,8 @@ from chatbot.backends.retrieval import RetrievalBackend
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.knowledge import Answers, Entry, labelled_lines, load_knowledge
+from chatbot.questions import asks
+from chatbot.stock_replies import stock_replies
 from chatbot.style import speech_level
 
 
@@ -96,6 +98,32 @@ def talking(text: str) -> Conversation:
     talk = Conversation()
     talk.add("user", text)
     return talk
+
+
+def test_what_is_told_and_near_nothing_is_asked_back_about_but_never_twice_in_a_row(
+    backend: RetrievalBackend, tmp_path: Path
+) -> None:
+    words = stock_replies("unsure")
+    either = {text for kind in words.values() for by_style in kind.values() for text in by_style}
+    lines = [text for text, label in labelled_lines("unseen", "dev") if label == "unseen"]
+    asked = [text for text in lines if ask(backend, text).text in either]
+    assert len(lines) / 20 < len(asked) < len(lines) / 2
+    for text in asked:
+        talk = Conversation(style="polite")
+        first, second = ask(backend, text, talk), ask(backend, text, talk)
+        assert first.text in words["question" if asks(text) else "statement"]["polite"]
+        assert first.reason and "되물었어요" in first.reason and first.candidates
+        assert second.text not in either and second.reason is None
+        again = talking(text)
+        again.rejected.append(backend.reply(again).text)
+        assert backend.reply(again).text not in either
+    strange = [text for text, label in labelled_lines("unseen", "dev") if label == "ood"]
+    assert not any(ask(backend, text).text in either for text in strange)
+
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n밥 먹었어?,난 전기를 먹어.\n뭐 해?,네 생각 해.\n", encoding="utf-8")
+    own = RetrievalBackend(data=str(pairs))
+    assert not any(ask(own, text).text in either for text in asked)
 
 
 def test_style_mirrors_the_user_unless_set(backend: RetrievalBackend) -> None:

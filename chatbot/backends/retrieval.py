@@ -26,7 +26,7 @@ from chatbot.knowledge import (
     teach,
 )
 from chatbot.models.encoder import OnnxEncoder, Progress, load_encoder
-from chatbot.stock_replies import stock_replies
+from chatbot.stock_replies import replies_to, stock_replies
 from chatbot.style import Style, reply_style
 from chatbot.text import one_line
 
@@ -46,6 +46,9 @@ _TAUGHT = 0.1
 _FITS_MORE = 0.15
 # unless a question is nearly in the same words: its answers are several, and the listener's are few.
 _SAME_WORDS = 0.9
+# So little above the floor half of what is said is beside the point (LOG.md); to ask back never is,
+_DOUBT = 0.06
+_STRANGE = 0.5  # unless facts are asked for: then it is honest not to know.
 # What a reply takes up of its own line and nobody said here costs so much, a pair of syllables.
 _UNSAID, _UNSAID_AT_MOST = 0.015, 3
 
@@ -181,16 +184,21 @@ class RetrievalBackend(Backend):
         ]
 
     def answer(self, conversation: Conversation, found: Found) -> Reply:
-        """Return the best answer found, or an admission not to know."""
+        """Return the best answer found, words that ask back, or an admission not to know."""
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
         score, entry = self.says(found)
         heard = entry is not found.ranked[0][1]
         if heard:
             plain = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
             candidates = [plain, *candidates[: KEPT_CANDIDATES - 1]]
-        text = candidates[0].text if heard or found.known else self.admission(conversation, found)
+        text, reason = self._asks_back(conversation, found, score, entry), None
+        if text:
+            reason = f"가장 가까운 말도 점수가 {score:.3f}라서 되물었어요: 기준 {found.floor + _DOUBT:.3f}."
+        else:
+            text = candidates[0].text if heard or found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
-        return Reply(text, self.name, model, max(0.0, min(1.0, score)), tuple(candidates))
+        confidence = max(0.0, min(1.0, score))
+        return Reply(text, self.name, model, confidence, tuple(candidates), reason=reason)
 
     def says(self, found: Found) -> tuple[float, Entry]:
         """Return the entry that is answered from, a question's or a listener's, with its score."""
@@ -204,6 +212,20 @@ class RetrievalBackend(Backend):
             return False
         least = max(found.score, found.floor - _FITS_MORE)
         return bool(found.plain) and found.plain[0][0] >= least
+
+    def _asks_back(self, conversation: Conversation, found: Found, score: float, entry: Entry) -> str | None:
+        """Return words that ask back, ``None`` where it is better to answer or to admit not to know.
+
+        It never asks back twice in a row, nor over pairs of one's own.
+        """
+        own = entry.context or entry in self.taught.entries
+        if not self._listens or own or score >= found.floor + _DOUBT or found.query.strangeness >= _STRANGE:
+            return None
+        words = stock_replies("unsure").values()
+        if any(text in by_style[found.style] for text in conversation.used()[-1:] for by_style in words):
+            return None
+        said = conversation.turns[-1].text
+        return _least_used(replies_to(said, found.style, "unsure"), said, conversation)
 
     def admission(self, conversation: Conversation, found: Found) -> str:
         """Return how the bot says that it does not know, with the closest questions it does."""
@@ -312,10 +334,13 @@ def _last_exchange(conversation: Conversation) -> tuple[str, str]:
 
 def _next_answer(answers: Answers, style: Style, conversation: Conversation) -> str:
     """Return the answer said least often in this conversation, starting anywhere in the list."""
-    choices = answers.in_style(style)
-    start = zlib.crc32(f"{conversation.id}/{answers.source}".encode()) % len(choices)
-    said = conversation.used()
-    return min(choices[start:] + choices[:start], key=said.count)
+    return _least_used(answers.in_style(style), f"{conversation.id}/{answers.source}", conversation)
+
+
+def _least_used(choices: Sequence[str], seed: str, conversation: Conversation) -> str:
+    """Return what was said least often in this conversation, starting where ``seed`` points to."""
+    start = zlib.crc32(seed.encode()) % len(choices)
+    return min([*choices[start:], *choices[:start]], key=conversation.used().count)
 
 
 def _unsaid(said: str, entry: Entry, style: Style) -> float:
