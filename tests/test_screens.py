@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 
 import pytest
 from rich.console import Console
 
 from chatbot.dialogue import Candidate, Conversation, Reply
+from chatbot.history import Summary
 from chatbot.screens.commands import Commands
 from chatbot.screens.progress import ProgressReport
+from chatbot.screens.records import print_conversations
 from chatbot.session import Session
 from tests.conftest import ScriptedBackend
 
@@ -28,6 +31,21 @@ def test_no_syllable_is_lost_in_a_narrow_table() -> None:
         shown = why(width, text)
         assert "…" not in shown
         assert shown.count("참") == 2 and shown.count("날") == 4, f"{width}:\n{shown}"
+
+
+def test_a_conversation_is_one_line_of_the_list_in_a_pipe_and_folded_on_a_terminal() -> None:
+    words = "어제 본 영화 이야기인데 " * 20
+    summary = Summary("3fa9c1d2", datetime(2026, 11, 1), datetime(2026, 11, 2, 9, 30), 12, words)
+
+    def shown(terminal: bool) -> list[str]:
+        file = io.StringIO()
+        print_conversations(
+            Console(file=file, width=60, force_terminal=terminal, color_system=None), [summary]
+        )
+        return file.getvalue().splitlines()
+
+    assert len(shown(False)) == 2 and shown(False)[1].endswith(words.strip())
+    assert len(shown(True)) > 5 and all(len(line) <= 60 for line in shown(True))
 
 
 def test_outside_a_terminal_every_stage_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,12 @@ from chatbot.history import Record, Summary
 from chatbot.screens.console import plain
 from chatbot.text import normalise, one_line
 
+_UNFOLDED = 10_000  # columns
 SPEAKERS = {"user": "나", "assistant": "마루"}
 
 
 def print_conversations(console: Console, summaries: list[Summary]) -> None:
-    """Print a line per conversation, the most recent last."""
+    """Print a line per conversation, the most recent last; in a pipe whole, however long its first words."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("번호", "마지막", "말", "첫마디"):
         # Folded, since Rich counts a Hangul syllable as one column where it cuts.
@@ -29,6 +30,8 @@ def print_conversations(console: Console, summaries: list[Summary]) -> None:
             str(summary.turns),
             plain(one_line(summary.first_words)),
         )
+    if not console.is_terminal:
+        console.width = _UNFOLDED
     console.print(table)
 
 
