@@ -1,6 +1,6 @@
 """The search index over a knowledge base: dense vectors, TF-IDF, and their fusion.
 
-An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 4 or 5 bits, the
+An index lies in a folder named by the encoder's and the data's fingerprints, the vectors in 4 bits or so, the
 other arrays memory-mapped. It holds what was fitted for exactly this encoder on exactly
 this data: how much each scorer counts, how much the turn before counts, and the floor under which the best
 match is no match.
@@ -30,7 +30,7 @@ from chatbot.text import normalise
 from chatbot.tfidf import Tfidf, load_terms, mapped
 
 FORMAT = 9
-_STEPS = 10  # of a vector's largest element: the bit that 15 takes more would cost 4 MB and change nothing
+_STEPS = 8  # of a vector's largest element: the bit that 15 takes more would cost 6 MB and change nothing
 _VERY_WORDS = 0.97  # score from which an utterance is an entry's own, but for a letter
 _LEAST_COHESION = 1e-3  # of a set without a single known n-gram
 _TOGETHER = 32  # utterances looked up at a time: each holds its cosines with every entry
@@ -349,7 +349,7 @@ def _without(cosines: Scores, rows: Sequence[int]) -> Scores:
 def _packed(vectors: Vectors) -> tuple[npt.NDArray[np.int8], Vectors]:
     """Return vectors in whole steps, int8, and the length of a step of each: a quarter of the size.
 
-    Cosines are kept to within four hundredths. What was packed before comes out the same.
+    Cosines are kept to within six hundredths. What was packed before comes out the same.
     """
     scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / _STEPS
     safe = np.where(scales > 0, scales, 1.0)[:, None]

@@ -31,7 +31,7 @@ Danger = Literal["suicide", "self-harm", "violence", "abuse"]
 _BUYING_OR_LIVING = re.compile(r"(?<=[가-힣])자\s+살|[혼과피모의여남사상감부글숫환]자살")
 # Idioms and neighbours of the words below; cut out before anything is looked for.
 _HARMLESS = re.compile(
-    r"자살골|유서깊|살자(?=[가-힣])|"
+    r"자살골|유서깊|살자(?=[가-힣])|(?<!안)(?<!그만)살기로|칼국수|숙취|치매|금연|"
     r"(?:배고파|배불러|더워|추워|웃겨|귀여워|예뻐|이뻐|심심해|지루해|졸려|피곤해|힘들어|아파|매워|바빠|급해"
     r"|답답해|짜증나|궁금해|보고싶어|좋아|싫어|무서워|부러워|창피해|쪽팔려|재밌어|맛있어|목말라|떨려|긴장돼"
     r"|설레|미안해|억울해|화나|더러워|시끄러워|귀찮아|외로워)(?:서)?(?:진짜)?죽(?:겠|을것?같|을뻔|는줄)"
