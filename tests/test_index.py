@@ -46,7 +46,7 @@ def test_search_is_exact_cosine() -> None:
     vectors = encoder.encode([normalise(e.question) for e in knowledge.entries[::20]])
     expected = vectors.astype(np.float64) @ encoder.encode([query])[0]
     found = index.compare(query)
-    assert np.corrcoef(found.dense[::20], expected)[0, 1] > 0.999
+    assert np.corrcoef(found.dense[::20], expected)[0, 1] > 0.997  # eight steps a vector
     np.testing.assert_allclose(found.dense, index.dense @ encoder.encode([query])[0], atol=1e-6)
 
 
