@@ -24,6 +24,7 @@ from chatbot.backends.hybrid import (
 from chatbot.backends.retrieval import one_an_answer
 from chatbot.dialogue import Conversation, Reply
 from chatbot.errors import ChatbotError, UsageError
+from chatbot.knowledge import labelled_lines
 from chatbot.models.encoder import shipped_encoder
 from chatbot.models.format import Exchange
 from chatbot.session import Session
@@ -68,6 +69,17 @@ def test_what_retrieval_is_sure_of_is_said_without_asking_gpt(
     reply = backend.reply(talk(SURE))
     assert reply.text == backend.retrieval.reply(talk(SURE)).text
     assert reply.backend == "hybrid" and "바로" in (reply.reason or "")
+
+
+def test_what_it_is_sure_of_is_answered_where_retrieval_by_itself_asks_back(backend: HybridBackend) -> None:
+    lines = [text for text, label in labelled_lines("unseen", "dev") if label == "unseen"]
+    found = backend.retrieval.search([talk(text) for text in lines])
+    sure = [text for text, one in zip(lines, found, strict=True) if backend.sure(one)]
+    back = [text for text in sure if "되물었어요" in (backend.retrieval.reply(talk(text)).reason or "")]
+    assert back
+    for text in back:
+        reply = backend.reply(talk(text))
+        assert reply.text == reply.candidates[0].text and "바로" in (reply.reason or "")
 
 
 def test_else_all_kinds_are_weighed_and_the_best_speaks(backend: HybridBackend) -> None:

@@ -269,7 +269,7 @@ class HybridBackend(Backend):
 
     def _outright(self, conversation: Conversation, found: Found) -> Reply:
         self.speakers.append(found.speaker)
-        reply = self.retrieval.answer(conversation, found)
+        reply = self.retrieval.answer(conversation, found, asks_back=False)
         score, limit = self._search_score(found), self.decision.confident
         reason = f"검색한 답을 바로 골랐어요: 검색 점수 {score:.3f}, 기준 {limit:.3f}."
         return replace(reply, backend=self.name, reason=reason)

@@ -183,15 +183,16 @@ class RetrievalBackend(Backend):
             for score, entry in one_an_answer(found.ranked, count)
         ]
 
-    def answer(self, conversation: Conversation, found: Found) -> Reply:
-        """Return the best answer found, words that ask back, or an admission not to know."""
+    def answer(self, conversation: Conversation, found: Found, asks_back: bool = True) -> Reply:
+        """Return the best answer found, words that ask back where it may, or an admission not to know."""
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
         score, entry = self.says(found)
         heard = entry is not found.ranked[0][1]
         if heard:
             plain = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
             candidates = [plain, *candidates[: KEPT_CANDIDATES - 1]]
-        text, reason = self._asks_back(conversation, found, score, entry), None
+        text = self._asks_back(conversation, found, score, entry) if asks_back else None
+        reason = None
         if text:
             reason = f"가장 가까운 말도 점수가 {score:.3f}라서 되물었어요: 기준 {found.floor + _DOUBT:.3f}."
         else:
