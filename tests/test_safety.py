@@ -31,6 +31,8 @@ def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
         "난방비 폭탄 맞았어요",
         "목 부었어",
         "숙취 때문에 죽을것같아요",
+        "여자친구한테 차였어요",
+        "친구가 저 아프다는 말 듣고 죽을 사왔더라고요",
         "병원에서 할머니 치매 맞다고 했대 믿기지가 않아",
         "남편이 금연한다더니 베란다에서 몰래 피우는 거 봤어요",
         "웃겨서 죽는 줄",
@@ -46,6 +48,12 @@ def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
 )
 def test_daily_idioms_are_no_crisis(idiom: str) -> None:
     assert crisis(idiom) is None
+
+
+def test_being_kicked_is_no_being_left() -> None:
+    assert crisis("남자친구한테 배를 걷어차였어요") == "violence"
+    assert crisis("아빠가 등을 발로 찼어") == "violence"
+    assert crisis("공을 발로 찼는데 안 들어갔어") is None
 
 
 def test_hardly_a_question_of_ours_is_taken_for_a_crisis() -> None:
