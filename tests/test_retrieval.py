@@ -126,6 +126,23 @@ def test_what_is_told_and_near_nothing_is_asked_back_about_but_never_twice_in_a_
     assert not any(ask(own, text).text in either for text in asked)
 
 
+def test_what_is_near_nothing_as_a_whole_is_answered_by_the_part_that_is_near_something(
+    backend: RetrievalBackend,
+) -> None:
+    said = "괜찮은 척 출근했는데 화장실에서 울었어"
+    reply = ask(backend, said)
+    assert reply.reason and "'화장실에서 울었어'에는" in reply.reason
+    found = backend.search([talking(said)])[0]
+    assert reply.text == reply.candidates[0].text
+    assert reply.candidates[0].source.split(" ← ")[0] != found.ranked[0][1].answers.source
+    assert reply.score is not None
+    assert backend.says(found)[0] < found.floor + 0.06 <= reply.score < 1
+    assert len({one.text for one in reply.candidates}) == len(reply.candidates)
+    assert backend.answer(talking(said), found, asks_back=False).reason is None
+    # What is near as a whole is not taken apart.
+    assert ask(backend, "화장실에서 울었어").reason is None
+
+
 def test_style_mirrors_the_user_unless_set(backend: RetrievalBackend) -> None:
     assert speech_level(ask(backend, "오늘 너무 피곤해요").text) == "polite"
     assert speech_level(ask(backend, "오늘 너무 피곤해").text) != "polite"

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from chatbot.calibration import SCORERS, Scorer
+from chatbot.clauses import runs_of_clauses
 from chatbot.dialogue import Backend, Candidate, Conversation, Reply
 from chatbot.errors import UsageError
 from chatbot.index import Index, Query, Similarities, open_index
@@ -46,7 +47,8 @@ _TAUGHT = 0.1
 _FITS_MORE = 0.15
 # unless a question is nearly in the same words: its answers are several, and the listener's are few.
 _SAME_WORDS = 0.9
-# So little above the floor half of what is said is beside the point (LOG.md); to ask back never is,
+# So little above the floor half of what is said is beside the point (LOG.md): a part of the utterance may
+# be nearer to something, and to ask back is never wrong,
 _DOUBT = 0.06
 _STRANGE = 0.5  # unless facts are asked for: then it is honest not to know.
 # What a reply takes up of its own line and nobody said here costs so much, a pair of syllables.
@@ -164,7 +166,10 @@ class RetrievalBackend(Backend):
     def search(self, conversations: Sequence[Conversation]) -> list[Found]:
         """Return what is found for the last utterance of each conversation."""
         styles = [reply_style(conversation) for conversation in conversations]
-        said = [_last_exchange(conversation) for conversation in conversations]
+        return self._look_up([_last_exchange(conversation) for conversation in conversations], styles)
+
+    def _look_up(self, said: Sequence[tuple[str, str]], styles: Sequence[Style]) -> list[Found]:
+        """Return what is found for utterances, each with what went before, for answers in ``styles``."""
         queries = self.index.queries(said, [self.taught])
         taught = self._rank(self.taught, queries, styles)
         own = self._rank(self.index, queries, styles)
@@ -184,18 +189,28 @@ class RetrievalBackend(Backend):
         ]
 
     def answer(self, conversation: Conversation, found: Found, asks_back: bool = True) -> Reply:
-        """Return the best answer found, words that ask back where it may, or an admission not to know."""
+        """Return the best answer found, or an admission not to know.
+
+        Where nothing is near, what a part of the utterance is near to, else words that ask back; neither
+        without ``asks_back``.
+        """
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
         score, entry = self.says(found)
         heard = entry is not found.ranked[0][1]
+        text = reason = None
+        if asks_back and self._doubts(found, score, entry):
+            if nearest := self._nearest_to_a_part(conversation, found):
+                score, entry, part = nearest
+                heard, reason = True, f"말 전체에는 가까운 것이 없지만 '{part}'에는 있어서 그 답을 골랐어요."
+            elif text := self._asks_back(conversation, found):
+                reason = (
+                    f"가장 가까운 말도 점수가 {score:.3f}라서 되물었어요: 기준 {found.floor + _DOUBT:.3f}."
+                )
         if heard:
             plain = Candidate(_next_answer(entry.answers, found.style, conversation), score, _source(entry))
-            candidates = [plain, *candidates[: KEPT_CANDIDATES - 1]]
-        text = self._asks_back(conversation, found, score, entry) if asks_back else None
-        reason = None
-        if text:
-            reason = f"가장 가까운 말도 점수가 {score:.3f}라서 되물었어요: 기준 {found.floor + _DOUBT:.3f}."
-        else:
+            others = [one for one in candidates if one.text != plain.text]
+            candidates = [plain, *others[: KEPT_CANDIDATES - 1]]
+        if not text:
             text = candidates[0].text if heard or found.known else self.admission(conversation, found)
         model = f"{self.encoder.name}/{self.scorer}"
         confidence = max(0.0, min(1.0, score))
@@ -214,14 +229,33 @@ class RetrievalBackend(Backend):
         least = max(found.score, found.floor - _FITS_MORE)
         return bool(found.plain) and found.plain[0][0] >= least
 
-    def _asks_back(self, conversation: Conversation, found: Found, score: float, entry: Entry) -> str | None:
-        """Return words that ask back, ``None`` where it is better to answer or to admit not to know.
+    def _doubts(self, found: Found, score: float, entry: Entry) -> bool:
+        """Tell whether what is nearest is so far that half of such answers are beside the point.
 
-        It never asks back twice in a row, nor over pairs of one's own.
+        Not over pairs of one's own, nor where facts are asked for: to those an admission is honest.
         """
         own = entry.context or entry in self.taught.entries
-        if not self._listens or own or score >= found.floor + _DOUBT or found.query.strangeness >= _STRANGE:
-            return None
+        near = score >= found.floor + _DOUBT
+        return self._listens and not own and not near and found.query.strangeness < _STRANGE
+
+    def _nearest_to_a_part(self, conversation: Conversation, found: Found) -> tuple[float, Entry, str] | None:
+        """Return what some of the utterance's clauses are nearest to, with its score and their words.
+
+        The score is the mean of that for those clauses and that for the whole utterance: by itself
+        a clause may be about anything. ``None`` where that is not enough, either.
+        """
+        parts = runs_of_clauses(conversation.turns[-1].text)
+        whole = _best_by_answers(found)
+        best: tuple[float, Entry, str] | None = None
+        near = self._look_up([(part, "") for part in parts], [found.style] * len(parts))
+        for part, one in zip(parts, near, strict=True):
+            for source, (score, entry) in _best_by_answers(one).items():
+                if source in whole and (mean := (score + whole[source][0]) / 2) > (best[0] if best else 0):
+                    best = mean, entry, part
+        return best if best and best[0] >= found.floor + _DOUBT else None
+
+    def _asks_back(self, conversation: Conversation, found: Found) -> str | None:
+        """Return words that ask back, ``None`` if such words were the last it said."""
         words = stock_replies("unsure").values()
         if any(text in by_style[found.style] for text in conversation.used()[-1:] for by_style in words):
             return None
@@ -364,6 +398,17 @@ def one_an_answer(ranked: Ranked, count: int) -> Ranked:
     for score, entry in ranked:
         best.setdefault(entry.answers.source, (score, entry))
     return list(best.values())[:count]
+
+
+def _best_by_answers(found: Found) -> dict[str, tuple[float, Entry]]:
+    """Return the best entry of each kind of answer that stands alone, in the speech level wanted."""
+    best: dict[str, tuple[float, Entry]] = {}
+    for score, entry in (*found.ranked, *found.plain):
+        source = entry.answers.source
+        suits = not entry.context and entry.answers.has_style(found.style)
+        if suits and (source not in best or score > best[source][0]):
+            best[source] = score, entry
+    return best
 
 
 def _source(entry: Entry) -> str:
