@@ -31,11 +31,16 @@ Danger = Literal["suicide", "self-harm", "violence", "abuse"]
 _BUYING_OR_LIVING = re.compile(r"(?<=[가-힣])자\s+살|[혼과피모의여남사상감부글숫환]자살")
 # Idioms and neighbours of the words below; cut out before anything is looked for.
 _HARMLESS = re.compile(
-    r"자살골|유서깊|살자(?=[가-힣])|(?<!안)(?<!그만)살기로|칼국수|숙취|치매|금연|폭탄을?맞|목이?부었|죽어도(?:싫|못하|안[하해할가갈먹])|"
-    r"죽을(?:사[왔다오와서줬주]|끓|먹|쒀|쑤|시[켰켜])|(?:[남여]자?친구?|애인|썸[남녀]|걔)(?:한테|에게)(?:또)?차[였이]|"
+    r"자살골|유서깊|살자(?=[가-힣])|(?<!안)(?<!그만)살기로|칼국수|숙취|치매|금연|폭탄을?맞|목이?부었|"
     r"(?:배고파|배불러|더워|추워|웃겨|귀여워|예뻐|이뻐|심심해|지루해|졸려|피곤해|힘들어|아파|매워|바빠|급해"
     r"|답답해|짜증나|궁금해|보고싶어|좋아|싫어|무서워|부러워|창피해|쪽팔려|재밌어|맛있어|목말라|떨려|긴장돼"
     r"|설레|미안해|억울해|화나|더러워|시끄러워|귀찮아|외로워)(?:서)?(?:진짜)?죽(?:겠|을것?같|을뻔|는줄)"
+)
+
+# Being left, and nothing else: who says more than that may be in need.
+_LEFT = re.compile(
+    r"(?:나|저|어제|오늘|방금|결국|또|진짜)*(?:[남여]자?친구?|애인|썸[남녀])(?:한테|에게)또?차였"
+    r"(?:어요?|다|음|네요?|습니다|지요?|죠)?[ㄱ-ㅎㅏ-ㅣ]*"
 )
 
 # What is talked about here happens in a story, a game or a report.
@@ -70,7 +75,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
                 _PERSON
                 + r".{0,10}(?:나를|날|저를|절|우리를)?(?:때려|때렸|때리|맞았|두들겨|발로차|발로찼|패요|팼|폭행|허리띠)",
                 _PERSON + r".{0,8}목을?(?:조르|조른|졸라|졸랐)",
-                r"(?:배|다리|정강이|허리|등|얼굴|머리|몸)[를을]?(?:발로|걷어|발로걷어)(?:차[였이]|찼)",
+                _PERSON
+                + r"(?:한테|에게).{0,4}(?:배|다리|정강이|허리|등|얼굴|머리|몸)[를을]?(?:발로|걷어)?차[였이]",
                 r"(?:칼|흉기|망치)[을를]?들고.{0,8}(?:협박|위협|와|왔|서있|쫓)",
                 r"(?:가정|데이트)폭력|매맞는|맞고살|죽여버리겠|죽이겠다[고며는]|죽인다고(?:협박|문자|연락|전화|해)",
                 r"(?:협박|위협|폭행|구타)[을를]?(?:당하|당했|당해|받고|받았|하고있|해요|해서무)",
@@ -147,7 +153,7 @@ def crisis(text: str) -> str | None:
     odds, likeliest = classifier.judge(text)
     if pattern:
         odds += classifier.decision["evidence"]
-    elif _HARMLESS.search(plain):
+    elif _HARMLESS.search(plain) or _LEFT.fullmatch(plain):
         odds -= classifier.decision["evidence"]
     return (pattern or likeliest) if odds > classifier.decision["threshold"] else None
 

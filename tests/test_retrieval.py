@@ -139,6 +139,8 @@ def test_what_is_near_nothing_as_a_whole_is_answered_by_the_part_that_is_near_so
     assert backend.says(found)[0] < found.floor + 0.06 <= reply.score < 1
     assert len({one.text for one in reply.candidates}) == len(reply.candidates)
     assert backend.answer(talking(said), found, asks_back=False).reason is None
+    with_a_comma = ask(backend, said.replace("했는데", "했는데,"))
+    assert with_a_comma.reason and "'화장실에서 울었어'에는" in with_a_comma.reason
     # What is near as a whole is not taken apart.
     assert ask(backend, "화장실에서 울었어").reason is None
 

@@ -32,8 +32,8 @@ def test_spacing_and_digits_do_not_hide_a_call_for_help() -> None:
         "목 부었어",
         "숙취 때문에 죽을것같아요",
         "여자친구한테 차였어요",
-        "복귀하기 진짜 죽어도 싫다",
-        "친구가 저 아프다는 말 듣고 죽을 사왔더라고요",
+        "나 오늘 남친한테 차였어ㅠㅠ",
+        "아기가 뱃속에서 배를 발로 찼어요",
         "병원에서 할머니 치매 맞다고 했대 믿기지가 않아",
         "남편이 금연한다더니 베란다에서 몰래 피우는 거 봤어요",
         "웃겨서 죽는 줄",
@@ -51,10 +51,17 @@ def test_daily_idioms_are_no_crisis(idiom: str) -> None:
     assert crisis(idiom) is None
 
 
-def test_being_kicked_is_no_being_left() -> None:
-    assert crisis("남자친구한테 배를 걷어차였어요") == "violence"
-    assert crisis("아빠가 등을 발로 찼어") == "violence"
-    assert crisis("공을 발로 찼는데 안 들어갔어") is None
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("남자친구한테 배를 차였어요", "violence"),
+        ("남자친구한테 배를 걷어차였어요", "violence"),
+        ("남친한테 차였는데 그냥 내일이 안 왔으면 좋겠어", "suicide"),  # being left hides no other danger
+        ("여자친구한테 차였어요 이제 다 놓고 싶어요", "violence"),
+    ],
+)
+def test_being_left_is_told_from_being_kicked_and_from_despair(text: str, label: str) -> None:
+    assert crisis(text) == label
 
 
 def test_hardly_a_question_of_ours_is_taken_for_a_crisis() -> None:

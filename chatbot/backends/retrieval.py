@@ -191,8 +191,8 @@ class RetrievalBackend(Backend):
     def answer(self, conversation: Conversation, found: Found, asks_back: bool = True) -> Reply:
         """Return the best answer found, or an admission not to know.
 
-        Where nothing is near, what a part of the utterance is near to, else words that ask back; neither
-        without ``asks_back``.
+        Where nothing is near, what a part of the utterance is near to (its score is then a mean, see
+        :meth:`_nearest_to_a_part`), else words that ask back; neither without ``asks_back``.
         """
         candidates = self.candidates(conversation, found, KEPT_CANDIDATES)
         score, entry = self.says(found)
@@ -217,7 +217,7 @@ class RetrievalBackend(Backend):
         return Reply(text, self.name, model, confidence, tuple(candidates), reason=reason)
 
     def says(self, found: Found) -> tuple[float, Entry]:
-        """Return the entry that is answered from, a question's or a listener's, with its score."""
+        """Return the entry nearest to the whole utterance, a question's or a listener's, with its score."""
         return found.plain[0] if self._hears(found) else found.ranked[0]
 
     def _hears(self, found: Found) -> bool:
