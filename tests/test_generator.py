@@ -136,18 +136,10 @@ def test_bytes_that_make_no_character_do_not_end_a_reply(ours: Generator) -> Non
 @pytest.mark.parametrize("which", ["ours", "byte_level"])
 def test_a_very_low_cap_still_leaves_a_syllable(which: str, cap: int, request: pytest.FixtureRequest) -> None:
     generator: Generator = request.getfixturevalue(which)
-    prompts = _prompts(generator, QUESTIONS)
-    replies = [
-        reply
-        for seed in range(8)
-        for reply in generator.generate(prompts, Sampling(temperature=2.5, max_new_tokens=cap, seed=seed))
-    ]
+    sampling = Sampling(temperature=2.5, max_new_tokens=cap, seed=3)
+    replies = generator.generate(_prompts(generator, QUESTIONS), sampling)
     empty = [reply for reply in replies if not reply.text.strip()]
-    # Untrained weights may choose bytes that make no character, as long as they are let.
-    for reply in empty:
-        assert "\ufffd" in generator.tokenizer.decode(reply.ids)
-        assert len(reply.ids) > cap
-    assert len(empty) < len(replies) / 2
+    assert not empty
 
 
 def test_a_low_cap_holds_in_a_batch_and_fits_behind_a_full_prompt(byte_level: Generator) -> None:

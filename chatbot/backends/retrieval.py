@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
@@ -245,13 +246,15 @@ class RetrievalBackend(Backend):
         a clause may be about anything. ``None`` where that is not enough, either.
         """
         parts = runs_of_clauses(conversation.turns[-1].text)
-        whole = _best_by_answers(found)
-        best: tuple[float, Entry, str] | None = None
+        whole = _standing_alone(found)
         near = self._look_up([(part, "") for part in parts], [found.style] * len(parts))
-        for part, one in zip(parts, near, strict=True):
-            for source, (score, entry) in _best_by_answers(one).items():
-                if source in whole and (mean := (score + whole[source][0]) / 2) > (best[0] if best else 0):
-                    best = mean, entry, part
+        scored = (
+            ((score + whole[source][0]) / 2, entry, part)
+            for part, one in zip(parts, near, strict=True)
+            for source, (score, entry) in _standing_alone(one).items()
+            if source in whole
+        )
+        best = max(scored, key=itemgetter(0), default=None)
         return best if best and best[0] >= found.floor + _DOUBT else None
 
     def _asks_back(self, conversation: Conversation, found: Found) -> str | None:
@@ -394,20 +397,20 @@ def _syllable_pairs(text: str) -> set[str]:
 
 def one_an_answer(ranked: Ranked, count: int) -> Ranked:
     """Return the best entry of each kind of answer, ``count`` at most."""
+    return list(_by_answers(ranked).values())[:count]
+
+
+def _standing_alone(found: Found) -> dict[str, tuple[float, Entry]]:
+    """Return the best entry of each kind of answer that stands alone, in the speech level wanted."""
+    every = sorted((*found.ranked, *found.plain), key=lambda pair: -pair[0])
+    return _by_answers([p for p in every if not p[1].context and p[1].answers.has_style(found.style)])
+
+
+def _by_answers(ranked: Ranked) -> dict[str, tuple[float, Entry]]:
+    """Return the best entry of each kind of answer by its source, the first of ``ranked`` being the best."""
     best: dict[str, tuple[float, Entry]] = {}
     for score, entry in ranked:
         best.setdefault(entry.answers.source, (score, entry))
-    return list(best.values())[:count]
-
-
-def _best_by_answers(found: Found) -> dict[str, tuple[float, Entry]]:
-    """Return the best entry of each kind of answer that stands alone, in the speech level wanted."""
-    best: dict[str, tuple[float, Entry]] = {}
-    for score, entry in (*found.ranked, *found.plain):
-        source = entry.answers.source
-        suits = not entry.context and entry.answers.has_style(found.style)
-        if suits and (source not in best or score > best[source][0]):
-            best[source] = score, entry
     return best
 
 
